@@ -1,0 +1,1 @@
+"""What a sandbox is, and the protocol spoken with what runs inside one."""

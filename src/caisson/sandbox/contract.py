@@ -1,0 +1,182 @@
+"""The contract between the engine and the backends: what a backend offers, and what a sandbox does.
+
+The engine knows workloads, backends know sandboxes. A `Job` is a workload stripped to what a sandbox must know; what comes
+back is a stream of `Event`s. Everything in an event came out of a sandbox and is hostile: text is not yet decoded, JSON is
+not yet parsed, and an exit code is only what the guest says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from caisson.model import Isolation, Network, Resources, Runtime, StartKind, Stream, Usage
+
+ENTRY_POINT_GROUP = "caisson.backends"
+"""Backends are found under this entry-point group; each entry names a callable `(BackendContext) -> Backend`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """What a sandbox must be before any workload is known: the key of a pool."""
+
+    runtime: Runtime
+    mem_mb: int
+    disk_mb: int
+    network: Network = "none"
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of one workload, as a sandbox sees it. Paths are relative to the sandbox's work folder."""
+
+    id: str
+    runtime: Runtime
+    entrypoint: str
+    resources: Resources
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    archive: Path | None = None
+    """A tar.gz on the host, already checked, to be unpacked under `files`."""
+    input: bytes = b"null"
+    stdin: bytes | None = None
+    """None: a program reads `input` from its stdin."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    args: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    network: Network = "none"
+    image: str | None = None
+
+
+# --- What comes out of a sandbox ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Bytes the program wrote, in the order in which they arrived."""
+
+    stream: Stream
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """JSON text the program returned or wrote to `$CAISSON_OUTPUT`; at most once, before `Exited`."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """An uncaught exception. `kind` is its class, or `invalid_code` or `disk_full`; `trace` names only user files."""
+
+    kind: str
+    message: str
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The end: an exit code, or a signal. Always last, exactly once."""
+
+    code: int | None = None
+    signal: int | None = None
+    out_of_memory: bool = False
+    """The host or the runtime saw a memory limit end it."""
+
+
+Event = Output | Result | Raised | Exited
+
+
+@runtime_checkable
+class Sandbox(Protocol):
+    """One throw-away world. READY when handed out; runs one job; never used again."""
+
+    id: str
+    spec: SandboxSpec
+    start: StartKind
+    """How it came to be READY, from the backend's view: RESTORED or COLD. The pool reports WARM."""
+
+    def run(self, job: Job) -> AsyncIterator[Event]:
+        """Deliver the job's files, set its limits, begin, and yield events until `Exited`.
+
+        May be called once. The caller keeps the deadline: it stops iterating and calls `kill`. A slow caller slows the
+        program, never loses its output. Raises StartFailed while user code has certainly not begun, SandboxCrashed when
+        the sandbox dies or breaks the protocol afterwards.
+        """
+        ...
+
+    async def ping(self, timeout_s: float) -> bool:
+        """True if a waiting sandbox still answers. Only before `run`."""
+        ...
+
+    def usage(self) -> Usage:
+        """CPU and peak memory since `run` began, as far as the host can tell; callable until the sandbox is closed."""
+        ...
+
+    async def kill(self) -> None:
+        """End everything inside and return when it is verified dead. Idempotent; callable in every state."""
+        ...
+
+
+# --- What a backend offers ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What `probe` found. `reason` and `fix` say why not and what would help; both are for people."""
+
+    isolation: Isolation
+    available: bool
+    reason: str | None = None
+    fix: str | None = None
+    runtimes: frozenset[Runtime] = frozenset()
+    missing: Mapping[Runtime, str] = field(default_factory=dict)
+    """Runtimes this isolation could run but cannot here, each with what is missing and how to get it."""
+    limits: frozenset[str] = frozenset()
+    """Names of the resource limits that are enforced here: members of `Resources`, and `pids`."""
+    networks: frozenset[str] = frozenset({"none"})
+    """Kinds of network it can give: `none`, `egress`, `allow`."""
+    acceleration: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Versions and choices worth showing, such as `deno: 2.9.8` or `cgroup: v2`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendContext:
+    """What a backend gets when it is made."""
+
+    node_id: str
+    node_dir: Path
+    """Everything a backend leaves on disk lies here, so that `reclaim` can find it."""
+    settings: object
+    """The process's `Settings`; typed as object so that a backend outside this package need not import it."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One way to isolate. Stateless between calls but for what it caches from `probe`."""
+
+    name: str
+    isolation: Isolation
+
+    async def probe(self) -> Capabilities:
+        """Say what this host can do, by trying it under a time limit. Never raises for a lacking host."""
+        ...
+
+    def boot(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:
+        """A READY sandbox; leaving the context kills it, verifies its death and removes all it left.
+
+        Raises StartFailed (worth one more try) or Unavailable (not worth one). Only after a `probe` that said available.
+        """
+        ...
+
+    async def reclaim(self) -> int:
+        """Remove what a dead process of this node left behind; how many sandboxes that were. Idempotent.
+
+        Called once at start, before the first `boot`, and never touches what is not this node's.
+        """
+        ...

@@ -1,0 +1,91 @@
+"""Settings: `CAISSON_*` environment variables, and a `.env` file that loses to them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def default_data_dir() -> Path:
+    """`$XDG_DATA_HOME/caisson`, or `~/.local/share/caisson`."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local/share") / "caisson"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set on the server. Each field is `CAISSON_<NAME>`; the docstrings below are the reference."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CAISSON_", env_file=".env", extra="ignore", use_attribute_docstrings=True, frozen=True
+    )
+
+    listen: str = "127.0.0.1:8080"
+    """Address and port the server listens on. Any address but loopback needs API keys."""
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Folder for the database, uploads and sandboxes. One server at a time."""
+    database_url: str | None = None
+    """SQLAlchemy URL of the store (`sqlite:///…` or `postgresql+psycopg://…`). Default: SQLite in the data folder."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is logged."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto` is `console` on a terminal and `json` elsewhere."""
+    node_id: str | None = None
+    """Name of this node. Default: made once and kept in the data folder."""
+
+    backends: Annotated[tuple[str, ...], NoDecode] = ("isolate",)
+    """Backends to load, by entry-point name, separated by commas."""
+    microvm_emulation: bool = False
+    """Let micro-VMs run emulated where there is no KVM. Slow, and no security boundary."""
+    jail_uid_base: int = Field(default=700_000, ge=1_000, le=4_000_000_000)
+    """First of the user ids given to sandboxes when the server runs as root; 10,000 from here on are used."""
+
+    max_running: int = Field(default=0, ge=0, le=100_000)
+    """Most workloads that run at once on this node. 0: four for each CPU."""
+    max_memory_mb: int = Field(default=0, ge=0)
+    """Most memory promised to running workloads, in MiB. 0: three quarters of the machine's."""
+    queue_limit: int = Field(default=10_000, ge=0)
+    """Most workloads that wait; one more is refused with 503."""
+    warm_node: int = Field(default=4, ge=0, le=1_000)
+    """Deno sandboxes that wait for JavaScript and TypeScript."""
+    warm_wasm: int = Field(default=1, ge=0, le=1_000)
+    """wasmtime sandboxes that wait for WebAssembly."""
+    start_timeout_s: float = Field(default=20, gt=0)
+    """Longest a sandbox may take to become ready."""
+    shutdown_grace_s: float = Field(default=10, ge=0)
+    """How long running workloads may go on after SIGTERM before they are killed."""
+
+    retention_days: float = Field(default=30, gt=0)
+    """Finished workloads and their logs are removed after this many days."""
+    retention_mb: int = Field(default=10_240, ge=1)
+    """Stored logs are removed, oldest workloads first, above this many MiB."""
+    idempotency_hours: float = Field(default=24, gt=0)
+    """How long an `Idempotency-Key` is remembered."""
+    trusted_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Further names that a `Host` header may carry, separated by commas; needed behind a reverse proxy."""
+    otlp_endpoint: str | None = None
+    """OpenTelemetry collector (OTLP over HTTP) that traces are sent to. Default: none."""
+
+    @field_validator("backends", "trusted_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def store_url(self) -> str:
+        """The store's SQLAlchemy URL."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'caisson.db'}"
+
+    @property
+    def running_limit(self) -> int:
+        """`max_running`, or four for each CPU this process may use."""
+        return self.max_running or 4 * len(os.sched_getaffinity(0))
+
+    @property
+    def memory_limit_mb(self) -> int:
+        """`max_memory_mb`, or three quarters of the machine's memory."""
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return self.max_memory_mb or int(total * 0.75) >> 20
