@@ -1,11 +1,11 @@
 """Every error that crosses a layer, each with a closed reason, a message for the user and one for the log.
 
-    CaissonError
-    ├── Refused               a request that is not carried out (becomes an HTTP problem)
-    └── SandboxError          something went wrong with a sandbox (becomes a workload's `error`)
-        ├── StartFailed       no sandbox came up
-        ├── SandboxCrashed    it died, or broke the protocol
-        └── Unavailable       this host cannot do it, with what would change that
+CaissonError
+├── Refused               a request that is not carried out (becomes an HTTP problem)
+└── SandboxError          something went wrong with a sandbox (becomes a workload's `error`)
+    ├── StartFailed       no sandbox came up
+    ├── SandboxCrashed    it died, or broke the protocol
+    └── Unavailable       this host cannot do it, with what would change that
 """
 
 from __future__ import annotations

@@ -105,8 +105,6 @@ KILL_REASONS = frozenset({Reason.CLIENT_DISCONNECTED, Reason.KILLED_BY_USER, Rea
 """Reasons that end a workload as `killed`; every other reason ends it as `failed`."""
 
 
-# --- What a user asks for -------------------------------------------------------------------------------------------
-
 MAX_BODY_BYTES = 15 * 1024 * 1024
 """Largest JSON request body."""
 MAX_ARCHIVE_BYTES = 100 * 1024 * 1024
@@ -160,9 +158,6 @@ class WorkloadSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     resources: Resources = Resources()
     network: Network = "none"
     labels: Annotated[dict[LabelText, LabelValue], Meta(max_length=MAX_LABELS)] = {}
-
-
-# --- What is said about it ------------------------------------------------------------------------------------------
 
 
 class WorkloadError(Struct, frozen=True, kw_only=True):

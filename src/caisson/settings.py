@@ -17,7 +17,7 @@ def default_data_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """Everything an operator can set on the server. Each field is `CAISSON_<NAME>`; the docstrings below are the reference."""
+    """Everything an operator can set. Each field is `CAISSON_<NAME>`; its docstring is the reference."""
 
     model_config = SettingsConfigDict(
         env_prefix="CAISSON_", env_file=".env", extra="ignore", use_attribute_docstrings=True, frozen=True

@@ -1,8 +1,8 @@
 """The contract between the engine and the backends: what a backend offers, and what a sandbox does.
 
-The engine knows workloads, backends know sandboxes. A `Job` is a workload stripped to what a sandbox must know; what comes
-back is a stream of `Event`s. Everything in an event came out of a sandbox and is hostile: text is not yet decoded, JSON is
-not yet parsed, and an exit code is only what the guest says.
+The engine knows workloads, backends know sandboxes. A `Job` is a workload stripped to what a sandbox must know; what
+comes back is a stream of `Event`s. Everything in an event came out of a sandbox and is hostile: text is not yet decoded,
+JSON is not yet parsed, and an exit code is only what the guest says.
 """
 
 from __future__ import annotations
@@ -49,9 +49,6 @@ class Job:
     command: tuple[str, ...] = ()
     network: Network = "none"
     image: str | None = None
-
-
-# --- What comes out of a sandbox ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +119,6 @@ class Sandbox(Protocol):
         ...
 
 
-# --- What a backend offers ----------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What `probe` found. `reason` and `fix` say why not and what would help; both are for people."""
@@ -170,7 +164,7 @@ class Backend(Protocol):
     def boot(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:
         """A READY sandbox; leaving the context kills it, verifies its death and removes all it left.
 
-        Raises StartFailed (worth one more try) or Unavailable (not worth one). Only after a `probe` that said available.
+        Raises StartFailed (worth one more try) or Unavailable (not worth one). Only after a `probe` that said yes.
         """
         ...
 

@@ -146,8 +146,6 @@ class FrameDecoder:
         return len(self._buffer)
 
 
-# --- Messages: a payload that is a list of tagged fields ---------------------------------------------------------------
-
 _FIELD = struct.Struct(">BI")
 Field = tuple[Tag, bytes | str | int]
 

@@ -1,0 +1,128 @@
+"""What the API answers besides workloads: pages, backends, nodes and statistics; shared by server and client."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from caisson.model import Isolation, LogLine, Runtime, StartKind, Status, Workload
+
+
+class WorkloadPage(Struct, frozen=True, kw_only=True):
+    """A page of workloads, newest first. `next_cursor` is null on the last page."""
+
+    workloads: list[Workload]
+    total: int
+    next_cursor: str | None
+    limit: int
+    offset: int
+
+
+class LogPage(Struct, frozen=True, kw_only=True):
+    """Stored log lines; `next_seq` is what to pass as `after` for the following page."""
+
+    workload_id: str
+    lines: list[LogLine]
+    next_seq: int
+
+
+class PoolView(Struct, frozen=True, kw_only=True):
+    """One pool of waiting sandboxes."""
+
+    runtime: Runtime
+    target: int
+    ready: int
+    starting: int
+
+
+class BackendView(Struct, frozen=True, kw_only=True):
+    """What one isolation can do on this node."""
+
+    isolation: Isolation
+    available: bool
+    reason: str | None
+    fix: str | None
+    runtimes: list[Runtime]
+    missing: dict[Runtime, str]
+    limits: list[str]
+    networks: list[str]
+    acceleration: str | None
+    facts: dict[str, str]
+    pool: list[PoolView]
+
+
+class Capacity(Struct, frozen=True, kw_only=True):
+    """What a node has to give, or has given."""
+
+    cpus: float
+    mem_mb: int
+    workloads: int
+
+
+class NodeView(Struct, frozen=True, kw_only=True):
+    """One node: what it has, what is in use, and the workloads that run on it."""
+
+    id: str
+    status: str
+    version: str
+    started_at: datetime
+    capacity: Capacity
+    used: Capacity
+    queued: int
+    isolations: list[Isolation]
+    running: list[str]
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """How many workloads there are, by each of three properties."""
+
+    status: dict[Status, int]
+    isolation: dict[Isolation, int]
+    runtime: dict[Runtime, int]
+
+
+class Latency(Struct, frozen=True, kw_only=True):
+    """Time from acceptance to result, in milliseconds, of the newest finished workloads of one kind."""
+
+    isolation: Isolation
+    start: StartKind
+    count: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+
+
+class SeriesPoint(Struct, frozen=True, kw_only=True):
+    """What finished within one interval that begins at `t`; the percentile is of `total_ms`."""
+
+    t: datetime
+    isolation: Isolation
+    start: StartKind
+    completed: int
+    failed: int
+    killed: int
+    p50_ms: float
+
+
+class Stats(Struct, frozen=True, kw_only=True):
+    """Figures for charts. `interval_s` is the width of a point in `series`."""
+
+    counts: Counts
+    latency: list[Latency]
+    interval_s: int
+    series: list[SeriesPoint]
+    queued: int
+    running: int
+    log_streams: int
+
+
+class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An RFC 9457 problem document. `member` is the part of the request at fault."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    reason: str
+    member: str | None = None
