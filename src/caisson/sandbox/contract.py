@@ -1,8 +1,8 @@
 """The contract between the engine and the backends: what a backend offers, and what a sandbox does.
 
 The engine knows workloads, backends know sandboxes. A `Job` is a workload stripped to what a sandbox must know; what
-comes back is a stream of `Event`s. Everything in an event came out of a sandbox and is hostile: text is not yet decoded,
-JSON is not yet parsed, and an exit code is only what the guest says.
+comes back is a stream of `Event`s. Everything in an event came out of a sandbox and is hostile: text is not decoded,
+JSON is not parsed, and an exit code is only what the guest says.
 """
 
 from __future__ import annotations
