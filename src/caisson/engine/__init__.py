@@ -1,0 +1,1 @@
+"""What happens to a workload between its acceptance and its result."""

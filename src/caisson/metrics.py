@@ -1,0 +1,70 @@
+"""Prometheus metrics. Every label value comes from an enum and exists from the start, so that rates begin at zero."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from caisson.errors import Refusal
+from caisson.model import KILL_REASONS, Isolation, Reason, Runtime, StartKind, Status
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+workloads_accepted = Counter("caisson_workloads_accepted_total", "Workloads accepted.", ["runtime"])
+workloads_finished = Counter(
+    "caisson_workloads_finished_total",
+    "Workloads that reached a terminal state; `reason` is `none` for completed ones.",
+    ["isolation", "status", "reason"],
+)
+workloads_queued = Gauge("caisson_workloads_queued", "Workloads that wait for a place.")
+workloads_running = Gauge("caisson_workloads_running", "Workloads that hold a place.")
+workload_queued_seconds = Histogram(
+    "caisson_workload_queued_seconds", "Time from acceptance to a place.", buckets=_SECONDS
+)
+workload_run_seconds = Histogram("caisson_workload_run_seconds", "Time a program ran.", ["isolation"], buckets=_SECONDS)
+workload_total_seconds = Histogram(
+    "caisson_workload_total_seconds", "Time from acceptance to result.", ["isolation", "start"], buckets=_SECONDS
+)
+sandbox_start_seconds = Histogram(
+    "caisson_sandbox_start_seconds", "Time a workload waited for its sandbox.", ["isolation", "start"], buckets=_SECONDS
+)
+sandbox_starts_failed = Counter(
+    "caisson_sandbox_starts_failed_total", "Sandboxes that did not come up.", ["isolation", "runtime"]
+)
+sandbox_teardowns_failed = Counter(
+    "caisson_sandbox_teardowns_failed_total", "Sandboxes that left something behind.", ["isolation"]
+)
+sandboxes_reclaimed = Counter(
+    "caisson_sandboxes_reclaimed_total", "Leftovers of a dead server that were removed at start.", ["isolation"]
+)
+pool_ready = Gauge("caisson_pool_ready_sandboxes", "Sandboxes that wait for work.", ["isolation", "runtime"])
+pool_target = Gauge("caisson_pool_target_sandboxes", "Sandboxes that should wait.", ["isolation", "runtime"])
+log_lines_stored = Counter("caisson_log_lines_stored_total", "Log lines committed to the store.")
+log_streams_open = Gauge("caisson_log_streams_open", "Readers connected to a log stream.")
+requests_refused = Counter("caisson_requests_refused_total", "Requests answered with a problem.", ["reason"])
+
+
+def _create_labels() -> None:
+    for runtime in Runtime:
+        workloads_accepted.labels(runtime)
+    for refusal in Refusal:
+        requests_refused.labels(refusal)
+    for isolation in Isolation:
+        workload_run_seconds.labels(isolation)
+        sandbox_teardowns_failed.labels(isolation)
+        sandboxes_reclaimed.labels(isolation)
+        workloads_finished.labels(isolation, Status.COMPLETED, "none")
+        for reason in Reason:
+            status = Status.KILLED if reason in KILL_REASONS else Status.FAILED
+            workloads_finished.labels(isolation, status, reason)
+    for isolation, start in product(Isolation, StartKind):
+        workload_total_seconds.labels(isolation, start)
+        sandbox_start_seconds.labels(isolation, start)
+    for isolation, runtime in product(Isolation, Runtime):
+        sandbox_starts_failed.labels(isolation, runtime)
+        pool_ready.labels(isolation, runtime)
+        pool_target.labels(isolation, runtime)
+
+
+_create_labels()
