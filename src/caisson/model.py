@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, field
 
 
 class Status(StrEnum):
@@ -114,11 +114,23 @@ MAX_ENV = 1_000
 MAX_ARGS = 1_000
 MAX_LABELS = 64
 
-FilePath = Annotated[str, Meta(min_length=1, max_length=1024, description="A relative path with `/` between names.")]
-EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)]
+# Python's `$` also matches before a final newline, JSON Schema's does not: `$(?!\n)` means the same to both.
+_SEGMENT = r"(?:[^./\\\x00][^/\\\x00]{0,254}|\.[^./\\\x00][^/\\\x00]{0,253}|\.\.[^/\\\x00]{1,253})"
+FilePath = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=1024,
+        pattern=rf"^{_SEGMENT}(?:/{_SEGMENT})*$(?!\n)",
+        description="A relative path with `/` between names; no name is `.` or `..` or has a backslash.",
+    ),
+]
+EnvName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$(?!\n)", max_length=256)]
 NoNul = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
-LabelText = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$")]
-LabelValue = Annotated[str, Meta(max_length=256, pattern=r"^[^\x00-\x1f]*$")]
+LabelText = Annotated[
+    str, Meta(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?$(?!\n)")
+]
+LabelValue = Annotated[str, Meta(max_length=256, pattern=r"^[^\x00-\x1f]*$(?!\n)")]
 
 
 class Resources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,6 +149,10 @@ class NetworkAllow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     allow: Annotated[list[Annotated[str, Meta(min_length=1, max_length=253)]], Meta(min_length=1, max_length=256)]
 
 
+def _null() -> Raw:
+    return Raw(b"null")
+
+
 Network = Literal["none", "egress"] | NetworkAllow
 
 
@@ -151,7 +167,7 @@ class WorkloadSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     image: Annotated[str, Meta(min_length=1, max_length=512)] | None = None
     command: Annotated[list[NoNul], Meta(max_length=MAX_ARGS)] | None = None
     entrypoint: FilePath | None = None
-    input: Raw = Raw(b"null")
+    input: Raw = field(default_factory=_null)
     env: Annotated[dict[EnvName, NoNul], Meta(max_length=MAX_ENV)] = {}
     args: Annotated[list[NoNul], Meta(max_length=MAX_ARGS)] = []
     stdin: str | None = None
@@ -194,7 +210,7 @@ class Workload(Struct, frozen=True, kw_only=True):
     routing: str | None = None
     node_id: str | None = None
     start: StartKind | None = None
-    output: Raw = Raw(b"null")
+    output: Raw = field(default_factory=_null)
     exit_code: int | None = None
     error: WorkloadError | None = None
     resources: Resources = Resources()
@@ -216,9 +232,9 @@ class LogLine(Struct, frozen=True, kw_only=True):
     ts: datetime
 
 
-_ULID = re.compile(r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
 def is_workload_id(text: str) -> bool:
     """True if `text` has the form of a workload id (a ULID)."""
-    return _ULID.match(text) is not None
+    return _ULID.fullmatch(text) is not None
