@@ -1,0 +1,37 @@
+# Names for what people do here; the work is in scripts/.
+PYTHON ?= python3
+VENV := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up test check lock docs newcomer
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv with locked dependencies, and install missing system packages where allowed.
+	@$(PYTHON) scripts/setup
+
+up: setup ## Set up, serve, run a hello workload on every isolation, and keep serving until Ctrl-C.
+	@$(VENV)/python scripts/up
+
+test: ## Set up what the tests need and run all of them.
+	@$(PYTHON) scripts/setup --test
+	@$(VENV)/python scripts/test
+
+check: ## Linters, types, and the rules of the house.
+	@$(PYTHON) scripts/setup --test
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	$(VENV)/python scripts/sizes
+	shellcheck scripts/lock tests/e2e/newcomer .ci/run
+	$(VENV)/pytest -q tests/house
+
+docs: ## Write .env.example and docs/reference/settings.md anew from the settings.
+	@$(VENV)/python scripts/docs
+
+lock: ## Write requirements/*.txt anew from pyproject.toml.
+	@PYTHON=$(PYTHON) scripts/lock
+
+newcomer: ## As root: try `make up` and `make test` in a bare Debian root file system.
+	@tests/e2e/newcomer

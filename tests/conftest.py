@@ -1,0 +1,84 @@
+"""Fixtures that every kind of test shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx2
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from tests.helpers.leaks import assert_nothing_new, footprint
+from tests.helpers.processes import adopt_orphans
+from tests.helpers.server import Server, running_server
+
+UNCHECKED = {"house", "unit"}
+"""Folders whose tests start nothing that could be left behind."""
+
+# A test machine with two busy cores may take any time for one example.
+hypothesis_settings.register_profile("caisson", deadline=None)
+hypothesis_settings.load_profile("caisson")
+
+
+def pytest_configure() -> None:
+    adopt_orphans()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """`@pytest.mark.anyio` tests run on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all the tests that need no settings of their own."""
+    with running_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers with settings: `start_server(warm_node=0)`; stopped and checked at the test's end."""
+    with ExitStack() as stack:
+
+        def start(folder: str = "server", **settings: str | int | float) -> Server:
+            return stack.enter_context(running_server(tmp_path / folder, **settings))
+
+        yield start
+
+
+@pytest.fixture
+def http(server: Server) -> Iterator[httpx2.Client]:
+    """A plain HTTP client of the shared server."""
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def leak_check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing a functional test started, mounted or opened may outlive it."""
+    if request.path.relative_to(Path(__file__).parent).parts[0] in UNCHECKED:
+        yield
+        return
+    shared: Server | None = request.getfixturevalue("server") if "server" in request.fixturenames else None
+    apart_from = frozenset({shared.process.pid} if shared else ())
+    marker = str(tmp_path_factory.getbasetemp())
+    before = footprint(marker, apart_from)
+    yield
+    assert_nothing_new(before, marker, apart_from)
+    if shared:
+        shared.settle()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the logs of the servers a failed test had to do with."""
+    report = yield
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Server):
+                report.sections.append((f"log of {value.url}", value.log()[-8000:]))
+    return report

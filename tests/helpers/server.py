@@ -1,0 +1,134 @@
+"""A real `caisson serve` in a process of its own, started and stopped as a user would."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from tests.helpers.leaks import assert_nothing_left
+from tests.helpers.processes import descendants
+
+CAISSON = Path(sys.executable).with_name("caisson")
+START_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server. `folder` is all it may write to: its data, its temporary files and its log."""
+
+    url: str
+    folder: Path
+    node_id: str
+    process: subprocess.Popen[bytes]
+
+    @property
+    def data_dir(self) -> Path:
+        """The server's data folder."""
+        return self.folder / "data"
+
+    def log(self) -> str:
+        """All the server has printed so far."""
+        return (self.folder / "server.log").read_text(errors="replace")
+
+    def client(self, timeout_s: float = 60) -> httpx2.Client:
+        """A plain HTTP client of this server, to be closed by the caller."""
+        return httpx2.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server process."""
+        self.process.send_signal(number)
+
+    def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """Wait for its end and return the exit code."""
+        return self.process.wait(timeout_s)
+
+    def stop(self) -> int:
+        """Ask it to end, as systemd would, and return the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def settle(self, timeout_s: float = 20) -> None:
+        """Return when nothing runs and every pool is as full as it wants to be."""
+        with self.client() as http:
+            wait_until(lambda: is_settled(http), "the server to have nothing left to do", timeout_s)
+
+
+def is_settled(http: httpx2.Client) -> bool:
+    """True if no workload runs or waits, and no pool is being filled."""
+    nodes = http.get("/v1/nodes").json()
+    busy = any(node["running"] or node["queued"] for node in nodes)
+    pools = [pool for backend in http.get("/v1/backends").json() for pool in backend["pool"]]
+    return not busy and all(pool["ready"] == pool["target"] and not pool["starting"] for pool in pools)
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+    """Ask again and again, for what can only be seen from outside."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s in vain for {what}"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port of the loopback address that nothing listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running_server(folder: Path, **settings: str | int | float) -> Iterator[Server]:
+    """A server with its own data folder; settings are given without prefix, such as `warm_node=0`.
+
+    Leaving it stops the server, unless the test did, and fails if it did not exit with 0 or left anything behind.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tmp").mkdir(exist_ok=True)
+    node_id = str(settings.pop("node_id", f"test-{uuid.uuid4().hex[:12]}"))
+    listen = str(settings.pop("listen", f"127.0.0.1:{free_port()}"))
+    given = {"listen": listen, "data_dir": folder / "data", "node_id": node_id, "log_format": "json", **settings}
+    environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    environment |= {"HOME": str(folder), "TMPDIR": str(folder / "tmp")}
+    environment |= {f"CAISSON_{name.upper()}": str(value) for name, value in given.items()}
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen([CAISSON, "serve"], cwd=folder, env=environment, stdout=log, stderr=log)
+    server = Server(f"http://{listen}", folder, node_id, process)
+    try:
+        wait_for_ready(server)
+        yield server
+        if process.poll() is None:
+            sandboxes = descendants(process.pid)
+            code = server.stop()
+            assert code == 0, f"the server exited with {code} on SIGTERM:\n{server.log()[-4000:]}"
+            assert_nothing_left(server.folder, server.node_id, sandboxes)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def wait_for_ready(server: Server) -> None:
+    """Return when `/readyz` says so; fail with the server's log if it ends instead."""
+
+    def ready() -> bool:
+        code = server.process.poll()
+        assert code is None, f"the server exited with {code} instead of serving:\n{server.log()[-4000:]}"
+        with suppress(httpx2.TransportError):  # it does not listen yet
+            return http.get("/readyz").status_code == 200
+        return False
+
+    with server.client(timeout_s=5) as http:
+        wait_until(ready, f"the server to be ready:\n{server.log()[-4000:]}", START_TIMEOUT_S)
