@@ -35,6 +35,7 @@ class Refusal(StrEnum):
     QUOTA_EXCEEDED = "quota_exceeded"
     OVERLOADED = "overloaded"
     SHUTTING_DOWN = "shutting_down"
+    STORAGE = "storage"
     INTERNAL = "internal"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,24 @@ def default_data_dir() -> Path:
     """`$XDG_DATA_HOME/caisson`, or `~/.local/share/caisson`."""
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local/share") / "caisson"
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT` or `[HOST]:PORT`. Raises ValueError if it is neither."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError(f"`{listen}` is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """True if only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Settings(BaseSettings):
@@ -69,6 +88,12 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = None
     """OpenTelemetry collector (OTLP over HTTP) that traces are sent to. Default: none."""
 
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, value: str) -> str:
+        split_listen(value)
+        return value
+
     @field_validator("backends", "trusted_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -80,9 +105,14 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir / 'caisson.db'}"
 
     @property
+    def cpus(self) -> int:
+        """CPUs this process may use."""
+        return len(os.sched_getaffinity(0))
+
+    @property
     def running_limit(self) -> int:
         """`max_running`, or four for each CPU this process may use."""
-        return self.max_running or 4 * len(os.sched_getaffinity(0))
+        return self.max_running or 4 * self.cpus
 
     @property
     def memory_limit_mb(self) -> int:

@@ -27,6 +27,8 @@ class Live:
     log: WorkloadLog
     accepted_at: float = field(default_factory=monotonic)
     """On the monotonic clock, in seconds."""
+    accepted: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is known to be on disk (or cannot be put there: `failure`), or when nobody needs to know."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the terminal state is in the store, or cannot be put there (then `failure` says why)."""
     failure: CaissonError | None = None

@@ -1,8 +1,8 @@
 """A workload's log on its way from the sandbox to the store and to live readers.
 
-Readers are shown only lines that are committed, so a line once seen is never lost; live and stored are one stream. Lines
-gather while the previous commit is under way, so the size of a chunk follows the load by itself. When too much waits, the
-writer waits too, and with it the program.
+Readers are shown only lines that are committed, so a line once seen is never lost; live and stored are one stream.
+Lines gather while the previous commit is under way, so the size of a chunk follows the load by itself. When too much
+waits, the writer waits too, and with it the program.
 """
 
 from __future__ import annotations
@@ -162,12 +162,12 @@ class WorkloadLog:
         self._tail_bytes += _size(chunk)
         while self._tail_bytes > TAIL_BYTES and len(self._tail) > 1:
             self._tail_bytes -= _size(self._tail.popleft())
-        self._wake()
+        self.wake()
 
     def close(self) -> None:
         """Let readers end."""
         self.closed = True
-        self._wake()
+        self.wake()
 
     def tail(self, after: int) -> list[LogLine] | None:
         """Committed lines with a number above `after` if memory still has them, else None."""
@@ -179,7 +179,8 @@ class WorkloadLog:
         """Wait until lines were committed or the log was closed."""
         await self._changed.wait()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let readers look again."""
         # Event.set resolves the futures of all present waiters; clearing it at once makes later ones wait anew.
         self._changed.set()
         self._changed.clear()

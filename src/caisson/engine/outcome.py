@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal as signals
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -20,7 +20,7 @@ class Seen:
     raised: Raised | None = None
     exited: Exited | None = None
     result: bytes = b""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
     def end(self, reason: Reason, message: str) -> None:
         """Note why the host ended it."""

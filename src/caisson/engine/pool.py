@@ -1,8 +1,8 @@
 """Sandboxes that wait for work, and the way to get one.
 
 Every sandbox lives in a keeper task of its own, which boots it, holds it, and tears it down: its context is entered and
-left by the same task, and a slow teardown is nobody's wait. A sandbox goes to the first taker in line, whoever caused its
-boot; nobody boots for himself, so a burst never starts more sandboxes than it needs.
+left by the same task, and a slow teardown is nobody's wait. A sandbox goes to the first taker in line, whoever caused
+its boot; nobody boots for himself, so a burst never starts more sandboxes than it needs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class PoolState:
 
 
 def boots_wanted(state: PoolState, parallel: int) -> int:
-    """How many boots to begin now: enough for those who wait, then for the target, never more at once than `parallel`."""
+    """How many boots to begin now: for those who wait and for the target, never more at once than `parallel`."""
     missing = state.takers + state.target - state.ready - state.starting
     return max(0, min(missing, parallel - state.starting))
 
@@ -211,7 +211,11 @@ class Pools:
 
     def keep_warm(self, backend: Backend, spec: SandboxSpec, target: int) -> None:
         """Have `target` sandboxes of `spec` wait from now on."""
-        self._pool(backend, spec, target).fill()
+        pool = self._pool(backend, spec, target)
+        labels = backend.isolation, spec.runtime
+        metrics.pool_target.labels(*labels).set(target)
+        metrics.pool_ready.labels(*labels).set_function(lambda: pool.state.ready)
+        pool.fill()
 
     @asynccontextmanager
     async def take(self, backend: Backend, spec: SandboxSpec) -> AsyncIterator[tuple[Sandbox, StartKind]]:

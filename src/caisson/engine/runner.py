@@ -1,4 +1,4 @@
-"""Runs one workload: takes a sandbox, hands it the job, follows what comes out, keeps the deadline, settles the result."""
+"""Runs one workload: takes a sandbox, hands it the job, follows what comes out, keeps the deadline, settles."""
 
 from __future__ import annotations
 
@@ -163,7 +163,8 @@ class Runner:
     async def _settle(self, live: Live, isolation: Isolation, outcome: Outcome, usage: Usage) -> None:
         chunk = await live.log.rest()
         total_ms = _ms_since(live.accepted_at)
-        workload = live.update(
+        workload = replace(
+            live.workload,
             status=outcome.status,
             output=Raw(outcome.output),
             exit_code=outcome.exit_code,
@@ -185,7 +186,8 @@ class Runner:
                 await asyncio.sleep(STORE_RETRY_S)
         if chunk is not None:
             live.log.mark_committed(chunk)
-        live.failure = None
+        # Shown only now: nobody is told of a result that is not on disk.
+        live.workload, live.failure = workload, None
         live.log.close()
         live.done.set()
         _observe(live, isolation, outcome)

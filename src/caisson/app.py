@@ -1,0 +1,188 @@
+"""The composition root: from settings to a server that listens."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from ulid import ULID
+
+from caisson import __version__, telemetry
+from caisson.api.server import create_app
+from caisson.backends import load_backends
+from caisson.engine.engine import Engine
+from caisson.errors import CaissonError
+from caisson.sandbox.contract import BackendContext
+from caisson.settings import Settings, is_loopback, split_listen
+from caisson.store.store import Store, open_store
+
+logger = structlog.get_logger(__name__)
+
+KEEP_ALIVE_S = 75
+CLOSE_CONNECTIONS_S = 5
+SWEEP_EVERY_S = 600
+
+
+class StartupError(CaissonError):
+    """The server cannot start; `fix` says what to do about it."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartupError if it cannot start."""
+    telemetry.configure(settings)
+    with _own(settings.data_dir), _listen(settings.listen) as listener:
+        uvloop.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: socket.socket) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_app(settings) as (app, engine):
+        server = _Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
+            )
+        )
+        # What start-up made stays for good: the collector need not walk it again and again.
+        gc.collect()
+        gc.freeze()
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(server.serve([listener]))
+            group.create_task(_stop_when_told(stop, serving, server, engine, settings.shutdown_grace_s))
+            host, port = listener.getsockname()[:2]
+            logger.info("serving", address=f"http://{host}:{port}", version=__version__)
+            await serving
+            stop.set()
+    logger.info("stopped")
+
+
+async def _stop_when_told(
+    stop: asyncio.Event, serving: asyncio.Task[None], server: _Server, engine: Engine, grace_s: float
+) -> None:
+    await stop.wait()
+    if not serving.done():
+        logger.info("shutting down", grace_s=grace_s)
+        await engine.drain(grace_s)
+        server.should_exit = True
+
+
+@asynccontextmanager
+async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
+    """The application with all it stands on, ready to be served."""
+    node_id = settings.node_id or _node_id(settings.data_dir)
+    node_dir = settings.data_dir / "node"
+    for folder in (node_dir, settings.data_dir / "uploads"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    backends = load_backends(settings.backends, BackendContext(node_id, node_dir, settings))
+    async with open_store(settings.store_url) as store:
+        host, _ = split_listen(settings.listen)
+        if not is_loopback(host) and not await store.list_keys():
+            raise StartupError(
+                f"{settings.listen} can be reached from other machines, and no API key exists",
+                "make one with `caisson keys create`, or listen on 127.0.0.1",
+            )
+        async with Engine(settings, store, backends, node_id).open() as engine, _sweeping(store, settings):
+            yield create_app(engine, settings, store), engine
+
+
+@asynccontextmanager
+async def _sweeping(store: Store, settings: Settings) -> AsyncIterator[None]:
+    """Let the store forget what is over its age or size, from time to time."""
+
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            try:
+                removed = await store.sweep(settings)
+            except CaissonError as error:
+                logger.error("old workloads could not be removed", error=error.detail)
+            else:
+                logger.info("swept", removed=removed)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(sweep())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handling: this module must first drain the engine, then stop listening."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+@contextmanager
+def _own(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder: two servers on one would take each other's sandboxes for leftovers."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartupError(
+            f"the data folder {data_dir} cannot be used: {error.strerror}", "choose another with --data-dir"
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartupError(
+                f"another server uses the data folder {data_dir}", "stop it, or choose another with --data-dir"
+            ) from error
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _listen(address: str) -> Iterator[socket.socket]:
+    host, port = split_listen(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise StartupError(
+                f"cannot listen on {address}: {error.strerror}", "free the port, or choose another with --listen"
+            ) from error
+        yield listener
+    finally:
+        listener.close()
+
+
+def _node_id(data_dir: Path) -> str:
+    path = data_dir / "node-id"
+    if not path.exists():
+        path.write_text(f"node-{str(ULID())[-10:].lower()}\n")
+    return path.read_text().strip()

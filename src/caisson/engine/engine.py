@@ -1,0 +1,432 @@
+"""The engine: everything the API can ask for, over the store, the queue, the pools and the runner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import structlog
+from msgspec.structs import replace
+
+from caisson import __version__, metrics
+from caisson.answers import BackendView, Capacity, LogPage, NodeView, Stats, WorkloadPage
+from caisson.engine.admission import Admission
+from caisson.engine.ids import IdMaker
+from caisson.engine.live import Live
+from caisson.engine.logs import WorkloadLog
+from caisson.engine.pool import Pools
+from caisson.engine.recovery import lost, runs_again
+from caisson.engine.routing import Route, route
+from caisson.engine.runner import Runner
+from caisson.engine.stats import INTERVAL_S, WINDOW, latencies, series
+from caisson.errors import CaissonError, Refusal, Refused
+from caisson.model import Isolation, LogLine, Reason, Runtime, Status, Workload, WorkloadSpec
+from caisson.sandbox.contract import Backend, Capabilities, SandboxSpec
+from caisson.sandbox.runtimes import normalise
+from caisson.settings import Settings
+from caisson.store.records import ListQuery, NewWorkload
+from caisson.store.store import IdempotencyClash, Store
+
+logger = structlog.get_logger(__name__)
+
+PAGE_LINES = 10_000
+PAGE_BYTES = 4 << 20
+SETTLE_LIMIT_S = 15.0
+"""How long shutdown waits for killed workloads to be verified dead and stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A request for a run, checked for form but not yet for whether this host can do it.
+
+    The engine owns `archive` from here on, also when it refuses. `fingerprint` identifies the request's content.
+    """
+
+    spec: WorkloadSpec
+    tenant: str
+    archive: Path | None = None
+    archive_names: Sequence[str] = ()
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+
+
+class Engine:
+    """One node's engine. Usable between entering and leaving `open`."""
+
+    def __init__(self, settings: Settings, store: Store, backends: Mapping[Isolation, Backend], node_id: str) -> None:
+        self._settings = settings
+        self._store = store
+        self._backends = backends
+        self._node_id = node_id
+        self._capabilities: dict[Isolation, Capabilities] = {}
+        self._admission = Admission(
+            places=settings.running_limit, mem_mb=settings.memory_limit_mb, queue_limit=settings.queue_limit
+        )
+        self._pools = Pools(settings.start_timeout_s)
+        self._runner = Runner(store, self._admission, self._pools, backends, node_id)
+        self._live: dict[str, Live] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._new_id = IdMaker()
+        self._started_at = datetime.now(UTC)
+        self._draining = False
+        metrics.workloads_queued.set_function(lambda: self._admission.queued)
+        metrics.workloads_running.set_function(lambda: self._admission.running)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Engine]:
+        """Find out what the host can do, take up what was left unfinished, and serve until left."""
+        async with self._pools.open(), asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            await self._prepare_backends()
+            await self._recover()
+            try:
+                yield self
+            finally:
+                await self.drain(0)
+
+    async def run(self, submission: Submission) -> Workload:
+        """Run and wait for the end. Being cancelled kills the workload and returns when it is verified dead."""
+        live = await self._admit(submission, attached=True)
+        if isinstance(live, str):
+            return await self.get(live, submission.tenant, wait_s=float("inf"))
+        try:
+            await live.done.wait()
+        except asyncio.CancelledError:
+            live.kill(Reason.CLIENT_DISCONNECTED)
+            await live.done.wait()
+            raise
+        return _settled(live)
+
+    async def accept(self, submission: Submission) -> Workload:
+        """Accept for running later; durable when this returns."""
+        live = await self._admit(submission, attached=False)
+        if isinstance(live, str):
+            return await self.get(live, submission.tenant)
+        return live.workload
+
+    async def get(self, workload_id: str, tenant: str, wait_s: float = 0) -> Workload:
+        """One workload, at the latest after `wait_s` seconds of waiting for its end. Raises Refused (404)."""
+        live = self._find(workload_id, tenant)
+        if live is None:
+            stored = await self._store.get(workload_id, tenant)
+            if stored is None:
+                raise _not_found(workload_id)
+            return stored.workload
+        if wait_s > 0:
+            try:
+                async with asyncio.timeout(None if wait_s == float("inf") else wait_s):
+                    await live.done.wait()
+            except TimeoutError:
+                return live.workload
+            return _settled(live)
+        return live.workload
+
+    async def kill(self, workload_id: str, tenant: str) -> Workload:
+        """End a workload; returns when it is verified dead. Raises Refused (404, 409 if it is already terminal)."""
+        live = self._find(workload_id, tenant)
+        if live is None:
+            raise _already_over(await self.get(workload_id, tenant))
+        live.kill(Reason.KILLED_BY_USER)
+        await live.done.wait()
+        workload = _settled(live)
+        if workload.error is None or workload.error.reason is not Reason.KILLED_BY_USER:
+            raise _already_over(workload)
+        return workload
+
+    async def list(self, query: ListQuery) -> WorkloadPage:
+        """A page of workloads, newest first."""
+        return await self._store.list(query)
+
+    async def follow(self, workload_id: str, tenant: str, after: int) -> AsyncIterator[Sequence[LogLine] | Workload]:
+        """Batches of log lines with a number above `after`, then the terminal workload.
+
+        Ends without it when the server shuts down; whoever follows connects anew and goes on where it was. Raises
+        Refused (404) at the first step.
+        """
+        live = self._find(workload_id, tenant)
+        workload = live.workload if live else await self.get(workload_id, tenant)
+        while live is not None:
+            if self._draining:
+                return
+            if after + 1 < live.log.committed:
+                lines: Sequence[LogLine] | None = live.log.tail(after)
+                if lines is None:
+                    lines = await self._store.log_lines(workload_id, after, PAGE_LINES, PAGE_BYTES)
+                yield lines
+                after = lines[-1].seq
+            elif live.log.closed:
+                yield live.workload
+                return
+            else:
+                await live.log.change()
+        while lines := await self._store.log_lines(workload_id, after, PAGE_LINES, PAGE_BYTES):
+            yield lines
+            after = lines[-1].seq
+        yield workload
+
+    async def history(self, workload_id: str, tenant: str, after: int, limit: int) -> LogPage:
+        """Stored log lines with a number above `after`, at most `limit`. Raises Refused (404)."""
+        await self.get(workload_id, tenant)
+        lines = await self._store.log_lines(workload_id, after, limit, PAGE_BYTES)
+        return LogPage(workload_id=workload_id, lines=lines, next_seq=lines[-1].seq if lines else after)
+
+    async def backends(self) -> list[BackendView]:
+        """What each isolation can do here."""
+        pools = self._pools.views()
+        return [
+            BackendView(
+                isolation=isolation,
+                available=found.available,
+                reason=found.reason,
+                fix=found.fix,
+                runtimes=sorted(found.runtimes),
+                missing=dict(found.missing),
+                limits=sorted(found.limits),
+                networks=sorted(found.networks),
+                acceleration=found.acceleration,
+                facts=dict(found.facts),
+                pool=pools.get(isolation, []),
+            )
+            for isolation, found in sorted(self._capabilities.items())
+        ]
+
+    async def nodes(self) -> list[NodeView]:
+        """This node."""
+        running = [live for live in self._live.values() if live.workload.status is Status.RUNNING]
+        settings = self._settings
+        return [
+            NodeView(
+                id=self._node_id,
+                status="draining" if self._draining else "ready",
+                version=__version__,
+                started_at=self._started_at,
+                capacity=Capacity(
+                    cpus=settings.cpus, mem_mb=settings.memory_limit_mb, workloads=settings.running_limit
+                ),
+                used=Capacity(
+                    cpus=sum(live.spec.resources.cpus for live in running),
+                    mem_mb=self._admission.used_mb,
+                    workloads=self._admission.running,
+                ),
+                queued=self._admission.queued,
+                isolations=sorted(name for name, found in self._capabilities.items() if found.available),
+                running=sorted(live.workload.id for live in running),
+            )
+        ]
+
+    async def stats(self, tenant: str) -> Stats:
+        """Counts, latencies and time series over the tenant's workloads."""
+        finished = await self._store.finished_since(tenant, datetime.now(UTC) - WINDOW)
+        return Stats(
+            counts=await self._store.counts(tenant),
+            latency=latencies(finished),
+            interval_s=INTERVAL_S,
+            series=series(finished),
+            queued=self._admission.queued,
+            running=self._admission.running,
+            log_streams=int(metrics.log_streams_open.collect()[0].samples[0].value),
+        )
+
+    async def readiness(self) -> str | None:
+        """None when workloads can be run, else why not."""
+        if self._draining:
+            return "the server is shutting down"
+        if not any(found.available for found in self._capabilities.values()):
+            return "no isolation is available on this host; run `caisson doctor`"
+        return await self._store.problem()
+
+    async def drain(self, grace_s: float) -> None:
+        """Accept nothing more, give running workloads `grace_s` seconds, kill the rest; what waits stays pending."""
+        self._draining = True
+        for live in tuple(self._live.values()):
+            live.log.wake()
+            if live.workload.status is Status.PENDING and not live.attached:
+                live.defer()
+        await self._wait_for_all(grace_s)
+        for live in tuple(self._live.values()):
+            live.kill(Reason.SHUTDOWN)
+        await self._wait_for_all(SETTLE_LIMIT_S)
+        for live in tuple(self._live.values()):
+            logger.error("given up at shutdown", workload=live.workload.id)
+            if live.task is not None:
+                live.task.cancel()
+
+    async def _wait_for_all(self, limit_s: float) -> None:
+        tasks = [live.task for live in self._live.values() if live.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=limit_s)
+
+    async def _admit(self, submission: Submission, *, attached: bool) -> Live | str:
+        """Accept a submission and begin its life; or the id of the workload its idempotency key already made."""
+        try:
+            spec, chosen = self._decide(submission)
+        except Refused:
+            await _discard(submission.archive)
+            raise
+        live = self._register(
+            Workload(
+                id=self._new_id(),
+                status=Status.PENDING,
+                runtime=spec.runtime,
+                isolation=spec.isolation,
+                isolation_used=chosen.isolation,
+                routing=chosen.reason,
+                resources=spec.resources,
+                labels=spec.labels,
+                created_at=datetime.now(UTC),
+            ),
+            submission.tenant,
+            spec,
+            submission.archive,
+            attached=attached,
+        )
+        key = submission.idempotency_key
+        stored_spec = replace(spec, code_archive=None) if spec.code_archive else spec
+        new = NewWorkload(
+            workload=live.workload,
+            tenant=submission.tenant,
+            spec=msgspec.json.encode(stored_spec),
+            archive=submission.archive.name if submission.archive else None,
+            attached=attached,
+            idempotency=(key, submission.fingerprint) if key else None,
+        )
+        self._begin(live, new)
+        await live.accepted.wait()
+        match live.failure:
+            case None:
+                metrics.workloads_accepted.labels(spec.runtime).inc()
+                return live
+            case IdempotencyClash(same_request=True, existing_id=existing):
+                return existing
+            case IdempotencyClash():
+                raise Refused(
+                    409,
+                    Refusal.IDEMPOTENCY_CONFLICT,
+                    f"this Idempotency-Key was used for another request ({live.failure.existing_id})",
+                    member="Idempotency-Key",
+                )
+            case failure:
+                raise _storage_failed(failure)
+
+    def _decide(self, submission: Submission) -> tuple[WorkloadSpec, Route]:
+        """Whether and where it can run. Raises Refused."""
+        if self._draining:
+            raise Refused(503, Refusal.SHUTTING_DOWN, "the server is shutting down", retry_after_s=5)
+        spec = submission.spec
+        chosen = route(spec.runtime, spec.isolation, spec.network, self._capabilities)
+        spec = normalise(spec, submission.archive_names)
+        self._admission.check(spec.resources.mem_mb)
+        return spec, chosen
+
+    def _register(
+        self, workload: Workload, tenant: str, spec: WorkloadSpec, archive: Path | None, *, attached: bool
+    ) -> Live:
+        log = WorkloadLog(workload.id, self._store.append)
+        live = Live(workload, tenant, spec, archive, attached, log)
+        self._live[workload.id] = live
+        return live
+
+    def _begin(self, live: Live, new: NewWorkload | None) -> None:
+        if self._tasks is None:
+            raise Refused(503, Refusal.SHUTTING_DOWN, "the server is not running", retry_after_s=5)
+        live.task = self._tasks.create_task(self._live_through(live, new), name=f"workload {live.workload.id}")
+
+    async def _live_through(self, live: Live, new: NewWorkload | None) -> None:
+        """A workload's whole life as one task; its client may leave at any moment without disturbing it."""
+        structlog.contextvars.bind_contextvars(workload=live.workload.id, tenant=live.tenant)
+        isolation = live.workload.isolation_used
+        finished = False
+        try:
+            if new is not None:
+                committed = self._store.insert(new)
+                if new.idempotency is not None or not live.attached:
+                    await committed
+            live.accepted.set()
+            if isolation is not None:
+                ticket = self._admission.enter(live.tenant, live.spec.resources.mem_mb)
+                await self._runner.run(live, ticket, isolation)
+            finished = True
+        except CaissonError as error:
+            live.failure = error
+            finished = True
+        finally:
+            self._live.pop(live.workload.id, None)
+            live.accepted.set()
+            live.done.set()
+        if finished:
+            await _discard(live.archive)
+
+    async def _prepare_backends(self) -> None:
+        async def prepare(isolation: Isolation, backend: Backend) -> None:
+            found = await backend.probe()
+            self._capabilities[isolation] = found
+            logger.info("backend probed", isolation=isolation, available=found.available, reason=found.reason)
+            metrics.sandboxes_reclaimed.labels(isolation).inc(await backend.reclaim())
+            if found.available:
+                for runtime in sorted(found.runtimes):
+                    self._keep_warm(backend, runtime)
+
+        async with asyncio.TaskGroup() as group:
+            for isolation, backend in self._backends.items():
+                group.create_task(prepare(isolation, backend))
+
+    def _keep_warm(self, backend: Backend, runtime: Runtime) -> None:
+        targets = {Runtime.NODE: self._settings.warm_node, Runtime.WASM: self._settings.warm_wasm}
+        target = targets.get(runtime, 0)
+        if target:
+            default = WorkloadSpec(runtime=runtime).resources
+            self._pools.keep_warm(backend, SandboxSpec(runtime, default.mem_mb, default.disk_mb), target)
+
+    async def _recover(self) -> None:
+        """Take up what a former server of this node left unfinished."""
+        uploads = self._settings.data_dir / "uploads"
+        needed: set[str] = set()
+        again = 0
+        for stored in await self._store.unfinished():
+            if not runs_again(stored):
+                self._store.finish(lost(stored))
+                continue
+            again += 1
+            archive = uploads / stored.archive if stored.archive else None
+            needed |= {stored.archive} if stored.archive else set()
+            spec = msgspec.json.decode(stored.spec, type=WorkloadSpec)
+            self._begin(self._register(stored.workload, stored.tenant, spec, archive, attached=False), None)
+        if again:
+            logger.info("pending workloads run now", count=again)
+        for path in uploads.glob("*"):
+            if path.name not in needed:
+                await _discard(path)
+
+    def _find(self, workload_id: str, tenant: str) -> Live | None:
+        live = self._live.get(workload_id)
+        return live if live is not None and live.tenant == tenant and live.accepted.is_set() else None
+
+
+async def _discard(archive: Path | None) -> None:
+    if archive is not None:
+        await asyncio.to_thread(archive.unlink, missing_ok=True)
+
+
+def _settled(live: Live) -> Workload:
+    if live.failure is not None:
+        raise _storage_failed(live.failure)
+    return live.workload
+
+
+def _storage_failed(error: CaissonError) -> Refused:
+    return Refused(
+        503, Refusal.STORAGE, f"the store cannot take this now: {error.message}", retry_after_s=5, detail=error.detail
+    )
+
+
+def _not_found(workload_id: str) -> Refused:
+    return Refused(404, Refusal.NOT_FOUND, f"there is no workload {workload_id}", member="id")
+
+
+def _already_over(workload: Workload) -> Refused:
+    return Refused(409, Refusal.CONFLICT, f"workload {workload.id} is already {workload.status}", member="id")
