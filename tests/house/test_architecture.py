@@ -21,12 +21,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": GROUND | {"host", "images", "sandbox"},
     "engine": GROUND | BESIDE | {"sandbox"},
     "api": GROUND | BESIDE | {"engine"},
-    "app": GROUND | BESIDE | {"host", "sandbox", "engine", "api"},
+    "app": GROUND | BESIDE | {"host", "sandbox", "backends", "engine", "api"},
     "client": {"model", "answers"},
     "bench": {"model", "answers", "client"},
-    "cli": GROUND | BESIDE | {"app", "bench", "client", "host", "sandbox"},
+    "cli": GROUND | BESIDE | {"app", "bench", "client", "host", "sandbox", "backends"},
 }
-"""Parts of the package and what each may import besides itself. Backends are found by entry point, imported by none."""
+"""Parts of the package and what each may import besides itself."""
 
 
 def modules() -> Iterator[tuple[str, Path]]:
