@@ -77,11 +77,11 @@ class FairQueue:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A workload's claim to a place. `granted` resolves when it may run; `leave` gives the place or the turn back."""
+    """A workload's claim to a place. `granted` is set when it may run; `leave` gives the place or the turn back."""
 
     tenant: str
     mem_mb: int
-    granted: asyncio.Future[None]
+    granted: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Admission:
@@ -130,7 +130,7 @@ class Admission:
 
     def enter(self, tenant: str, mem_mb: int) -> Ticket:
         """A ticket that is granted at once where there is room and nobody waits, else in its turn."""
-        ticket = Ticket(tenant, mem_mb, asyncio.get_running_loop().create_future())
+        ticket = Ticket(tenant, mem_mb)
         self._queue.push(ticket)
         self._grant()
         return ticket
@@ -153,5 +153,4 @@ class Admission:
             self._queue.pop()
             self._running.add(ticket)
             self._used_mb += ticket.mem_mb
-            if not ticket.granted.done():
-                ticket.granted.set_result(None)
+            ticket.granted.set()

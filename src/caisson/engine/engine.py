@@ -11,16 +11,14 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from msgspec.structs import replace
 
 from caisson import __version__, metrics
 from caisson.answers import BackendView, Capacity, LogPage, NodeView, Stats, WorkloadPage
 from caisson.engine.admission import Admission
+from caisson.engine.dispatch import Dispatcher, discard
 from caisson.engine.ids import IdMaker
 from caisson.engine.live import Live
-from caisson.engine.logs import WorkloadLog
 from caisson.engine.pool import Pools
-from caisson.engine.recovery import lost, runs_again
 from caisson.engine.routing import Route, route
 from caisson.engine.runner import Runner
 from caisson.engine.stats import INTERVAL_S, WINDOW, latencies, series
@@ -36,8 +34,6 @@ logger = structlog.get_logger(__name__)
 
 PAGE_LINES = 10_000
 PAGE_BYTES = 4 << 20
-SETTLE_LIMIT_S = 15.0
-"""How long shutdown waits for killed workloads to be verified dead and stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +64,10 @@ class Engine:
             places=settings.running_limit, mem_mb=settings.memory_limit_mb, queue_limit=settings.queue_limit
         )
         self._pools = Pools(settings.start_timeout_s)
-        self._runner = Runner(store, self._admission, self._pools, backends, node_id)
-        self._live: dict[str, Live] = {}
-        self._tasks: asyncio.TaskGroup | None = None
+        runner = Runner(store, self._admission, self._pools, backends, node_id)
+        self._dispatcher = Dispatcher(store, self._admission, runner, settings.data_dir / "uploads")
         self._new_id = IdMaker()
         self._started_at = datetime.now(UTC)
-        self._draining = False
         metrics.workloads_queued.set_function(lambda: self._admission.queued)
         metrics.workloads_running.set_function(lambda: self._admission.running)
 
@@ -81,9 +75,9 @@ class Engine:
     async def open(self) -> AsyncIterator[Engine]:
         """Find out what the host can do, take up what was left unfinished, and serve until left."""
         async with self._pools.open(), asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
+            self._dispatcher.use(tasks)
             await self._prepare_backends()
-            await self._recover()
+            await self._dispatcher.recover()
             try:
                 yield self
             finally:
@@ -111,7 +105,7 @@ class Engine:
 
     async def get(self, workload_id: str, tenant: str, wait_s: float = 0) -> Workload:
         """One workload, at the latest after `wait_s` seconds of waiting for its end. Raises Refused (404)."""
-        live = self._find(workload_id, tenant)
+        live = self._dispatcher.find(workload_id, tenant)
         if live is None:
             stored = await self._store.get(workload_id, tenant)
             if stored is None:
@@ -128,7 +122,7 @@ class Engine:
 
     async def kill(self, workload_id: str, tenant: str) -> Workload:
         """End a workload; returns when it is verified dead. Raises Refused (404, 409 if it is already terminal)."""
-        live = self._find(workload_id, tenant)
+        live = self._dispatcher.find(workload_id, tenant)
         if live is None:
             raise _already_over(await self.get(workload_id, tenant))
         live.kill(Reason.KILLED_BY_USER)
@@ -148,10 +142,10 @@ class Engine:
         Ends without it when the server shuts down; whoever follows connects anew and goes on where it was. Raises
         Refused (404) at the first step.
         """
-        live = self._find(workload_id, tenant)
+        live = self._dispatcher.find(workload_id, tenant)
         workload = live.workload if live else await self.get(workload_id, tenant)
         while live is not None:
-            if self._draining:
+            if self._dispatcher.draining:
                 return
             if after + 1 < live.log.committed:
                 lines: Sequence[LogLine] | None = live.log.tail(after)
@@ -197,12 +191,12 @@ class Engine:
 
     async def nodes(self) -> list[NodeView]:
         """This node."""
-        running = [live for live in self._live.values() if live.workload.status is Status.RUNNING]
+        running = [live for live in self._dispatcher if live.workload.status is Status.RUNNING]
         settings = self._settings
         return [
             NodeView(
                 id=self._node_id,
-                status="draining" if self._draining else "ready",
+                status="draining" if self._dispatcher.draining else "ready",
                 version=__version__,
                 started_at=self._started_at,
                 capacity=Capacity(
@@ -234,7 +228,7 @@ class Engine:
 
     async def readiness(self) -> str | None:
         """None when workloads can be run, else why not."""
-        if self._draining:
+        if self._dispatcher.draining:
             return "the server is shutting down"
         if not any(found.available for found in self._capabilities.values()):
             return "no isolation is available on this host; run `caisson doctor`"
@@ -242,60 +236,36 @@ class Engine:
 
     async def drain(self, grace_s: float) -> None:
         """Accept nothing more, give running workloads `grace_s` seconds, kill the rest; what waits stays pending."""
-        self._draining = True
-        for live in tuple(self._live.values()):
-            live.log.wake()
-            if live.workload.status is Status.PENDING and not live.attached:
-                live.defer()
-        await self._wait_for_all(grace_s)
-        for live in tuple(self._live.values()):
-            live.kill(Reason.SHUTDOWN)
-        await self._wait_for_all(SETTLE_LIMIT_S)
-        for live in tuple(self._live.values()):
-            logger.error("given up at shutdown", workload=live.workload.id)
-            if live.task is not None:
-                live.task.cancel()
-
-    async def _wait_for_all(self, limit_s: float) -> None:
-        tasks = [live.task for live in self._live.values() if live.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=limit_s)
+        await self._dispatcher.drain(grace_s)
 
     async def _admit(self, submission: Submission, *, attached: bool) -> Live | str:
         """Accept a submission and begin its life; or the id of the workload its idempotency key already made."""
         try:
             spec, chosen = self._decide(submission)
         except Refused:
-            await _discard(submission.archive)
+            await discard(submission.archive)
             raise
-        live = self._register(
-            Workload(
-                id=self._new_id(),
-                status=Status.PENDING,
-                runtime=spec.runtime,
-                isolation=spec.isolation,
-                isolation_used=chosen.isolation,
-                routing=chosen.reason,
-                resources=spec.resources,
-                labels=spec.labels,
-                created_at=datetime.now(UTC),
-            ),
-            submission.tenant,
-            spec,
-            submission.archive,
-            attached=attached,
+        workload = Workload(
+            id=self._new_id(),
+            status=Status.PENDING,
+            runtime=spec.runtime,
+            isolation=spec.isolation,
+            isolation_used=chosen.isolation,
+            routing=chosen.reason,
+            resources=spec.resources,
+            labels=spec.labels,
+            created_at=datetime.now(UTC),
         )
         key = submission.idempotency_key
-        stored_spec = replace(spec, code_archive=None) if spec.code_archive else spec
         new = NewWorkload(
-            workload=live.workload,
+            workload=workload,
             tenant=submission.tenant,
-            spec=msgspec.json.encode(stored_spec),
+            spec=msgspec.json.encode(spec),
             archive=submission.archive.name if submission.archive else None,
             attached=attached,
             idempotency=(key, submission.fingerprint) if key else None,
         )
-        self._begin(live, new)
+        live = self._dispatcher.begin(workload, chosen.isolation, submission.tenant, spec, submission.archive, new)
         await live.accepted.wait()
         match live.failure:
             case None:
@@ -315,51 +285,13 @@ class Engine:
 
     def _decide(self, submission: Submission) -> tuple[WorkloadSpec, Route]:
         """Whether and where it can run. Raises Refused."""
-        if self._draining:
+        if self._dispatcher.draining:
             raise Refused(503, Refusal.SHUTTING_DOWN, "the server is shutting down", retry_after_s=5)
         spec = submission.spec
         chosen = route(spec.runtime, spec.isolation, spec.network, self._capabilities)
         spec = normalise(spec, submission.archive_names)
         self._admission.check(spec.resources.mem_mb)
         return spec, chosen
-
-    def _register(
-        self, workload: Workload, tenant: str, spec: WorkloadSpec, archive: Path | None, *, attached: bool
-    ) -> Live:
-        log = WorkloadLog(workload.id, self._store.append)
-        live = Live(workload, tenant, spec, archive, attached, log)
-        self._live[workload.id] = live
-        return live
-
-    def _begin(self, live: Live, new: NewWorkload | None) -> None:
-        if self._tasks is None:
-            raise Refused(503, Refusal.SHUTTING_DOWN, "the server is not running", retry_after_s=5)
-        live.task = self._tasks.create_task(self._live_through(live, new), name=f"workload {live.workload.id}")
-
-    async def _live_through(self, live: Live, new: NewWorkload | None) -> None:
-        """A workload's whole life as one task; its client may leave at any moment without disturbing it."""
-        structlog.contextvars.bind_contextvars(workload=live.workload.id, tenant=live.tenant)
-        isolation = live.workload.isolation_used
-        finished = False
-        try:
-            if new is not None:
-                committed = self._store.insert(new)
-                if new.idempotency is not None or not live.attached:
-                    await committed
-            live.accepted.set()
-            if isolation is not None:
-                ticket = self._admission.enter(live.tenant, live.spec.resources.mem_mb)
-                await self._runner.run(live, ticket, isolation)
-            finished = True
-        except CaissonError as error:
-            live.failure = error
-            finished = True
-        finally:
-            self._live.pop(live.workload.id, None)
-            live.accepted.set()
-            live.done.set()
-        if finished:
-            await _discard(live.archive)
 
     async def _prepare_backends(self) -> None:
         async def prepare(isolation: Isolation, backend: Backend) -> None:
@@ -381,35 +313,6 @@ class Engine:
         if target:
             default = WorkloadSpec(runtime=runtime).resources
             self._pools.keep_warm(backend, SandboxSpec(runtime, default.mem_mb, default.disk_mb), target)
-
-    async def _recover(self) -> None:
-        """Take up what a former server of this node left unfinished."""
-        uploads = self._settings.data_dir / "uploads"
-        needed: set[str] = set()
-        again = 0
-        for stored in await self._store.unfinished():
-            if not runs_again(stored):
-                self._store.finish(lost(stored))
-                continue
-            again += 1
-            archive = uploads / stored.archive if stored.archive else None
-            needed |= {stored.archive} if stored.archive else set()
-            spec = msgspec.json.decode(stored.spec, type=WorkloadSpec)
-            self._begin(self._register(stored.workload, stored.tenant, spec, archive, attached=False), None)
-        if again:
-            logger.info("pending workloads run now", count=again)
-        for path in uploads.glob("*"):
-            if path.name not in needed:
-                await _discard(path)
-
-    def _find(self, workload_id: str, tenant: str) -> Live | None:
-        live = self._live.get(workload_id)
-        return live if live is not None and live.tenant == tenant and live.accepted.is_set() else None
-
-
-async def _discard(archive: Path | None) -> None:
-    if archive is not None:
-        await asyncio.to_thread(archive.unlink, missing_ok=True)
 
 
 def _settled(live: Live) -> Workload:

@@ -77,7 +77,7 @@ class Runner:
         await self._settle(live, isolation, decide(seen), seen.usage)
 
     async def _attempt(self, live: Live, ticket: Ticket, isolation: Isolation, seen: Seen) -> None:
-        await ticket.granted
+        await ticket.granted.wait()
         live.update(timings=Timings(queued_ms=_ms_since(live.accepted_at)))
         job = plan(live.workload.id, live.spec, live.archive)
         spec = SandboxSpec(

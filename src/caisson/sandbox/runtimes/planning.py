@@ -22,9 +22,10 @@ MAX_NAME_BYTES = 255
 
 
 def normalise(spec: WorkloadSpec, archive_names: Collection[str] = ()) -> WorkloadSpec:
-    """The spec with its entrypoint filled in. `archive_names` are the files of its archive, if it has one.
+    """The spec with its entrypoint filled in, and without its archive, which lies on disk by now.
 
-    Raises Refused (422) naming the member if no sandbox could run it.
+    `archive_names` are the files of that archive, if it has one. Raises Refused (422) naming the member if no sandbox
+    could run it.
     """
     language = RUNTIMES.get(spec.runtime)
     if language is None:
@@ -43,7 +44,7 @@ def normalise(spec: WorkloadSpec, archive_names: Collection[str] = ()) -> Worklo
     else:
         names = archive_names
     check_paths(names, "entrypoint" if spec.code is not None else "files")
-    return replace(spec, entrypoint=_entrypoint(language, spec.entrypoint, names))
+    return replace(spec, entrypoint=_entrypoint(language, spec.entrypoint, names), code_archive=None)
 
 
 def plan(workload_id: str, spec: WorkloadSpec, archive: Path | None) -> Job:
