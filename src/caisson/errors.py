@@ -35,6 +35,7 @@ class Refusal(StrEnum):
     QUOTA_EXCEEDED = "quota_exceeded"
     OVERLOADED = "overloaded"
     SHUTTING_DOWN = "shutting_down"
+    NOT_READY = "not_ready"
     STORAGE = "storage"
     INTERNAL = "internal"
 
@@ -90,10 +91,8 @@ class SandboxCrashed(SandboxError):
     reason = Reason.SANDBOX_CRASHED
 
 
-class Unavailable(SandboxError):
+class Unavailable(StartFailed):
     """This host cannot do it. `fix` is the command or step that would change that."""
-
-    reason = Reason.START_FAILED
 
     def __init__(self, message: str, *, fix: str | None = None, detail: str | None = None) -> None:
         super().__init__(message, detail=detail)

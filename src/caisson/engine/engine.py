@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -136,7 +136,7 @@ class Engine:
         """A page of workloads, newest first."""
         return await self._store.list(query)
 
-    async def follow(self, workload_id: str, tenant: str, after: int) -> AsyncIterator[Sequence[LogLine] | Workload]:
+    async def follow(self, workload_id: str, tenant: str, after: int) -> AsyncGenerator[Sequence[LogLine] | Workload]:
         """Batches of log lines with a number above `after`, then the terminal workload.
 
         Ends without it when the server shuts down; whoever follows connects anew and goes on where it was. Raises

@@ -46,7 +46,7 @@ class ArchiveLimits:
 class ArchiveSummary:
     """What an accepted archive holds."""
 
-    files: int
+    files: tuple[str, ...]
     folders: int
     unpacked_bytes: int
 
@@ -69,12 +69,15 @@ DEFAULT_LIMITS = ArchiveLimits()
 
 def check_archive(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> ArchiveSummary:
     """Read all of an archive without keeping anything of it; raises ArchiveError if it is not accepted."""
-    files = folders = unpacked_bytes = 0
+    files: list[str] = []
+    folders = unpacked_bytes = 0
     for entry in read_archive(path, limits):
-        files += not entry.is_dir
-        folders += entry.is_dir
+        if entry.is_dir:
+            folders += 1
+        else:
+            files.append(entry.path)
         unpacked_bytes += entry.size
-    return ArchiveSummary(files, folders, unpacked_bytes)
+    return ArchiveSummary(tuple(files), folders, unpacked_bytes)
 
 
 def read_archive(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> Iterator[Entry]:
@@ -102,27 +105,22 @@ def read_archive(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> Iterator
         stream.expect_only_zeros()
 
 
-def extract_archive(path: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> ArchiveSummary:
+def extract_archive(path: Path, folder: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
     """Unpack into `folder`, which exists and is empty. Never follows a link, never replaces a file."""
-    files = folders = unpacked_bytes = 0
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for entry in read_archive(path, limits):
             *parents, name = entry.path.split("/")
             if entry.is_dir:
                 os.close(_open_folder(root, [*parents, name]))
-                folders += 1
                 continue
             parent = _open_folder(root, parents)
             try:
                 _write_file(parent, name, entry)
             finally:
                 os.close(parent)
-            files += 1
-            unpacked_bytes += entry.size
     finally:
         os.close(root)
-    return ArchiveSummary(files, folders, unpacked_bytes)
 
 
 def _open_folder(root: int, parts: list[str]) -> int:

@@ -86,7 +86,7 @@ def test_content_that_the_caller_leaves_is_skipped(save: Callable[..., Path]) ->
 
 def test_the_summary_counts_files_folders_and_bytes(save: Callable[..., Path]) -> None:
     summary = check_archive(save(tar(member("a", type=tarfile.DIRTYPE), member("a/b", b"123"), member("c", b"4"))))
-    assert (summary.files, summary.folders, summary.unpacked_bytes) == (2, 1, 4)
+    assert (summary.files, summary.folders, summary.unpacked_bytes) == (("a/b", "c"), 1, 4)
 
 
 @pytest.mark.parametrize(
@@ -250,11 +250,10 @@ def test_extraction_writes_files_and_folders_with_plain_modes(save: Callable[...
     target = tmp_path / "target"
     target.mkdir()
     path = save(tar(member("bin/run", b"#!", mode=0o4755), member("empty", type=tarfile.DIRTYPE, mode=0o000)))
-    summary = extract_archive(path, target)
+    extract_archive(path, target)
     assert (target / "bin/run").read_bytes() == b"#!"
     assert (target / "bin/run").stat().st_mode & 0o7777 == 0o755
     assert (target / "empty").is_dir()
-    assert (summary.files, summary.folders) == (1, 1)
 
 
 def test_extraction_follows_no_link_that_someone_else_put_there(save: Callable[..., Path], tmp_path: Path) -> None:

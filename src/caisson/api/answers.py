@@ -1,0 +1,17 @@
+"""Builds answers from the model's values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+JSON = "application/json"
+_encode = msgspec.json.Encoder().encode
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """`value` as JSON. Never cached: everything the API tells changes."""
+    return Response(_encode(value), status, {"Cache-Control": "no-store", **(headers or {})}, JSON)

@@ -1,0 +1,95 @@
+"""API keys: who a request comes from, and what it may do."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from starlette.types import Scope
+
+from caisson.errors import Refusal, Refused
+from caisson.store.records import ApiKey
+from caisson.store.store import Store
+
+DEFAULT_TENANT = "default"
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
+"""What a load balancer or a code generator asks for, which has no key."""
+MAX_KEY_CHARS = 256
+
+
+class KeyScope(StrEnum):
+    """What a key may be used for; `admin` includes the others."""
+
+    RUN = "run"
+    READ = "read"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """On whose behalf a request is, and what it may do."""
+
+    tenant: str
+    scopes: frozenset[str]
+
+
+ANYONE_HERE = Principal(DEFAULT_TENANT, frozenset(KeyScope))
+"""Whoever comes without a key where none is needed."""
+NOBODY = Principal(DEFAULT_TENANT, frozenset())
+
+
+class Authenticator:
+    """Finds the principal of each request. Keys are looked up every time, so that a revoked one ends at once."""
+
+    def __init__(self, store: Store, *, keys_needed: bool) -> None:
+        self._store = store
+        self._keys_needed = keys_needed
+
+    async def authenticate(self, scope: Scope) -> Principal:
+        """Raises Refused: 401 for a missing or unknown key, 403 for one that may not do this."""
+        key = presented_key(scope)
+        if key is None:
+            if not self._keys_needed:
+                return ANYONE_HERE
+            if scope["path"] in OPEN_PATHS:
+                return NOBODY
+            raise _unauthenticated("an API key is needed")
+        if len(key) > MAX_KEY_CHARS or not key.isascii():
+            raise _unauthenticated("the API key is not valid")
+        found = await self._store.find_key(hashlib.sha256(key.encode()).digest())
+        if found is None or not _in_force(found, datetime.now(UTC)):
+            raise _unauthenticated("the API key is not valid, or no longer")
+        needed = needed_scope(scope["method"], scope["path"])
+        if needed not in found.scopes and KeyScope.ADMIN not in found.scopes:
+            raise Refused(403, Refusal.FORBIDDEN, f"the API key does not have the scope `{needed}`")
+        return Principal(found.tenant, found.scopes)
+
+
+def _in_force(key: ApiKey, now: datetime) -> bool:
+    return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)
+
+
+def presented_key(scope: Scope) -> str | None:
+    """The key in `Authorization: Bearer` or `X-API-Key`. Raises Refused (401) for another way to authenticate."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, key = str(value, "latin-1").partition(" ")
+            if scheme.lower() != "bearer":
+                raise _unauthenticated("API keys are presented as `Authorization: Bearer KEY`")
+            return key.strip()
+        if name == b"x-api-key":
+            return str(value, "latin-1").strip()
+    return None
+
+
+def needed_scope(method: str, path: str) -> KeyScope:
+    """The scope that a request needs. Nodes are the operator's: they run the workloads of all tenants."""
+    if path == "/v1/nodes" or path.startswith("/v1/nodes/"):
+        return KeyScope.ADMIN
+    return KeyScope.READ if method in ("GET", "HEAD", "OPTIONS") else KeyScope.RUN
+
+
+def _unauthenticated(message: str) -> Refused:
+    return Refused(401, Refusal.UNAUTHENTICATED, message, member="Authorization")

@@ -1,0 +1,193 @@
+"""The OpenAPI description: made from the model and the routes, so that it cannot say anything else than they do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
+
+from caisson import __version__
+from caisson.answers import BackendView, LogPage, NodeView, Problem, Stats, WorkloadPage
+from caisson.api.problems import MEDIA_TYPE as PROBLEM
+from caisson.api.submissions import IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_PATTERN, JSON, MULTIPART
+from caisson.api.validation import CODE_MEMBERS
+from caisson.model import Workload, WorkloadSpec
+
+EVENT_STREAM = "text/event-stream"
+SCHEMAS = "#/components/schemas/"
+DESCRIBED = (WorkloadSpec, Workload, WorkloadPage, LogPage, list[BackendView], list[NodeView], Stats, Problem)
+WORKLOAD_ID: dict[str, Any] = {"pattern": r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "A workload's id, a ULID."}
+ALWAYS = (400, 401, 403)
+"""Refusals of the listener, which every endpoint can be answered with."""
+
+_HEADERS: dict[str, dict[str, Any]] = {
+    "Location": {"description": "Where the workload can be read.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer", "minimum": 1}},
+    "WWW-Authenticate": {"description": "How to present a key.", "schema": {"type": "string"}},
+}
+_PROBLEM_HEADERS = {401: ("WWW-Authenticate",), 429: ("Retry-After",)}
+_SECURITY: dict[str, dict[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer of an endpoint."""
+
+    type: Any
+    description: str
+    media_type: str = JSON
+    also: tuple[str, ...] = ()
+    """Further media types, as plain text."""
+    headers: tuple[str, ...] = ()
+    links: Mapping[str, Any] | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """As an OpenAPI Response Object."""
+        (schema,), _ = msgspec.json.schema_components([self.type], ref_template=SCHEMAS + "{name}")
+        content = {self.media_type: {"schema": schema}, **{name: {"schema": {"type": "string"}} for name in self.also}}
+        described: dict[str, Any] = {"description": self.description, "content": content}
+        if self.headers:
+            described["headers"] = {name: _HEADERS[name] | {"required": True} for name in self.headers}
+        if self.links:
+            described["links"] = dict(self.links)
+        return described
+
+
+def operation(
+    operation_id: str,
+    summary: str,
+    answers: Mapping[int, Answer],
+    refusals: Iterable[int] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The arguments of a route: its description, and that its endpoint makes the whole response itself."""
+    responses: dict[int | str, dict[str, Any]] = {status: answer.describe() for status, answer in answers.items()}
+    responses |= {status: _describe_problem(status) for status in sorted({*ALWAYS, *refusals})}
+    return {
+        "operation_id": operation_id,
+        "summary": summary,
+        "status_code": next(iter(answers)),
+        "responses": responses,
+        "response_model": None,
+        "response_class": Response,
+        "openapi_extra": dict(extra or {}),
+    }
+
+
+def _describe_problem(status: int) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "description": HTTPStatus(status).phrase,
+        "content": {PROBLEM: {"schema": {"$ref": f"{SCHEMAS}Problem"}}},
+    }
+    if headers := _PROBLEM_HEADERS.get(status):
+        described["headers"] = {name: _HEADERS[name] | {"required": True} for name in headers}
+    return described
+
+
+def _link(operation_id: str) -> dict[str, Any]:
+    return {"operationId": operation_id, "parameters": {"id": "$response.body#/id"}}
+
+
+LINKS = {
+    "get": _link("get_workload"),
+    "kill": _link("kill_workload"),
+    "follow": _link("follow_logs"),
+    "history": _link("read_logs"),
+}
+"""What can be done with a workload in an answer."""
+
+SUBMISSION: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": IDEMPOTENCY_KEY,
+            "in": "header",
+            "description": "A request sent again with the same key is not carried out again.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": IDEMPOTENCY_KEY_PATTERN},
+        }
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            JSON: {"schema": {"$ref": f"{SCHEMAS}WorkloadSpec"}},
+            MULTIPART: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "spec": {"$ref": f"{SCHEMAS}WorkloadSpecWithArchive"},
+                        "archive": {"type": "string", "format": "tar-gz", "contentMediaType": "application/gzip"},
+                    },
+                    "required": ["spec", "archive"],
+                    "additionalProperties": False,
+                },
+                "encoding": {
+                    "spec": {"contentType": JSON},
+                    "archive": {"contentType": "application/gzip"},
+                },
+            },
+        },
+    },
+}
+
+LAST_EVENT_ID: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "description": "The last event that was seen; the stream goes on after it.",
+            "schema": {"type": "string", "pattern": "^[0-9]{1,15}$"},
+        }
+    ]
+}
+
+
+def describe(app: FastAPI, *, keys_needed: bool) -> dict[str, Any]:
+    """The whole description."""
+    described: dict[str, Any] = get_openapi(
+        title="Caisson",
+        version=__version__,
+        description="Runs code nobody has to trust.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        routes=app.routes,
+    )
+    _, schemas = msgspec.json.schema_components(DESCRIBED, ref_template=SCHEMAS + "{name}")
+    schemas |= _spec_variants(schemas["WorkloadSpec"])
+    described["components"] = {"schemas": schemas, "securitySchemes": _SECURITY}
+    described["security"] = [{name: []} for name in _SECURITY] + ([] if keys_needed else [{}])
+    for path in described["paths"].values():
+        for details in path.values():
+            _drop_null_parameters(details)
+            _drop_foreign_problems(details)
+    return described
+
+
+def _drop_null_parameters(details: dict[str, Any]) -> None:
+    """A parameter that may be left out is not one that may be null, which a URL cannot say."""
+    for parameter in details.get("parameters", ()):
+        schema = parameter["schema"]
+        if "anyOf" in schema:
+            schema |= next(option for option in schema.pop("anyOf") if option.get("type") != "null")
+
+
+def _drop_foreign_problems(details: dict[str, Any]) -> None:
+    """FastAPI adds its own form of 422 where a route has parameters and describes none."""
+    responses = details["responses"]
+    if JSON in responses.get("422", {}).get("content", {}):
+        del responses["422"]
+
+
+def _spec_variants(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec as JSON, which carries its code in exactly one of four members, and as a part beside an archive."""
+    properties = dict(spec["properties"])
+    without = {name: schema for name, schema in properties.items() if name not in CODE_MEMBERS}
+    return {
+        "WorkloadSpecWithArchive": {**spec, "title": "WorkloadSpecWithArchive", "properties": without},
+    }

@@ -1,0 +1,82 @@
+"""The endpoints for operators: backends, nodes, statistics, health and metrics."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from msgspec import Struct
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+
+from caisson.answers import BackendView, NodeView, Stats
+from caisson.api.answers import json_response
+from caisson.api.openapi import Answer, operation
+from caisson.api.services import services, tenant
+from caisson.errors import Refusal, Refused
+
+RETRY_AFTER_S = 5
+
+router = APIRouter()
+
+
+class Health(Struct, frozen=True):
+    """A server that answers."""
+
+    status: str
+
+
+@router.get(
+    "/v1/backends",
+    **operation("list_backends", "What each isolation can do here", {200: Answer(list[BackendView], "One for each.")}),
+)
+async def list_backends(request: Request) -> Response:
+    """Tells also why an isolation is not available, and what would change that."""
+    return json_response(await services(request).engine.backends())
+
+
+@router.get("/v1/nodes", **operation("list_nodes", "List the nodes", {200: Answer(list[NodeView], "All of them.")}))
+async def list_nodes(request: Request) -> Response:
+    """Capacity, use and running workloads of each."""
+    return json_response(await services(request).engine.nodes())
+
+
+@router.get("/v1/nodes/{id}", **operation("get_node", "Read a node", {200: Answer(NodeView, "The node.")}, (404,)))
+async def get_node(request: Request) -> Response:
+    """Its capacity, use and running workloads."""
+    node_id = request.path_params["id"]
+    for node in await services(request).engine.nodes():
+        if node.id == node_id:
+            return json_response(node)
+    raise Refused(404, Refusal.NOT_FOUND, f"there is no node {node_id[:100]!r}", member="id")
+
+
+@router.get("/v1/stats", **operation("get_stats", "Figures for charts", {200: Answer(Stats, "Counts and series.")}))
+async def get_stats(request: Request) -> Response:
+    """Counts, latency percentiles and time series of the tenant's workloads."""
+    return json_response(await services(request).engine.stats(tenant(request)))
+
+
+@router.get("/healthz", **operation("health", "Whether the server is alive", {200: Answer(Health, "It is.")}))
+async def health(request: Request) -> Response:
+    """Answers as long as the process can."""
+    return json_response(Health("ok"))
+
+
+@router.get(
+    "/readyz", **operation("readiness", "Whether workloads can be run", {200: Answer(Health, "They can.")}, (503,))
+)
+async def readiness(request: Request) -> Response:
+    """Ready when the store is open and at least one isolation is usable."""
+    problem = await services(request).engine.readiness()
+    if problem is not None:
+        raise Refused(503, Refusal.NOT_READY, problem, retry_after_s=RETRY_AFTER_S)
+    return json_response(Health("ready"))
+
+
+@router.get(
+    "/metrics",
+    **operation("metrics", "Metrics for Prometheus", {200: Answer(str, "All metrics.", media_type="text/plain")}),
+)
+async def metrics(request: Request) -> Response:
+    """In the text format."""
+    return Response(generate_latest(services(request).registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,0 +1,42 @@
+"""Puts the HTTP application together: routes, problem documents, the guard around it, and its description."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from prometheus_client import REGISTRY, CollectorRegistry
+from starlette.responses import Response
+
+from caisson.api import logs, operations, workloads
+from caisson.api.answers import json_response
+from caisson.api.auth import Authenticator
+from caisson.api.listener import Guard
+from caisson.api.openapi import describe
+from caisson.api.problems import add_handlers
+from caisson.api.services import Services
+from caisson.engine.engine import Engine
+from caisson.settings import Settings, is_loopback, split_listen
+from caisson.store.store import Store
+
+
+def create_app(engine: Engine, settings: Settings, store: Store, registry: CollectorRegistry = REGISTRY) -> FastAPI:
+    """The application. API keys are needed unless only this machine can reach `settings.listen`."""
+    loopback = is_loopback(split_listen(settings.listen)[0])
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.services = Services(engine, settings.data_dir, registry)
+    # Added as they are: `include_router` would put a second matcher in front of every request.
+    for router in (workloads.submissions, workloads.router, logs.router, operations.router):
+        app.router.routes.extend(router.routes)
+    add_handlers(app)
+    app.add_middleware(
+        Guard,
+        authenticator=Authenticator(store, keys_needed=not loopback),
+        loopback=loopback,
+        trusted_hosts=settings.trusted_hosts,
+    )
+    description = describe(app, keys_needed=not loopback)
+
+    async def openapi(request: Request) -> Response:
+        return json_response(description)
+
+    app.add_api_route("/openapi.json", openapi, include_in_schema=False)
+    return app

@@ -1,0 +1,33 @@
+"""What endpoints work with, found through the request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+
+from caisson.api.auth import Principal
+from caisson.engine.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Set once by `create_app`."""
+
+    engine: Engine
+    data_dir: Path
+    registry: CollectorRegistry
+
+
+def services(request: Request) -> Services:
+    """The application's services."""
+    found: Services = request.app.state.services
+    return found
+
+
+def tenant(request: Request) -> str:
+    """On whose behalf the request is."""
+    principal: Principal = request.state.principal
+    return principal.tenant

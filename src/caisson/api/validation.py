@@ -1,0 +1,155 @@
+"""Which member of a request is at fault and how badly: from the validators' messages to a Refused.
+
+400 is for what does not have the form of a request (syntax, types, members that do not exist or are missing), 422 for
+what has it and yet cannot be (a value outside its range or list, members that exclude each other).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from caisson.errors import Refusal, Refused
+from caisson.model import NetworkAllow, WorkloadSpec
+
+CODE_MEMBERS = ("code", "files", "code_archive", "image")
+MAX_NAME_CHARS = 200
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+_IMPOSSIBLE = re.compile(
+    r"Invalid enum value |.* out of range|Expected `[a-z]+` (?:[<>]|matching regex|of length)", re.DOTALL
+)
+_PLACE = re.compile(r"`(key|value)` in ")
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_EXPLANATIONS = {
+    "files": "a name in `files` must be a relative path without `.`, `..`, empty names, backslashes and NULs",
+    "entrypoint": "`entrypoint` must be a relative path without `.`, `..`, empty names, backslashes and NULs",
+    "env": "a name in `env` must be letters, digits and `_`, not beginning with a digit; a value has no NUL",
+    "labels": "a name in `labels` must be letters and digits, inside also `._/-`; a value has no control characters",
+}
+_IMPOSSIBLE_QUERY = {
+    "enum",
+    "finite_number",
+    "greater_than_equal",
+    "less_than_equal",
+    "string_pattern_mismatch",
+    "string_too_long",
+    "string_too_short",
+}
+
+_decoder = msgspec.json.Decoder(WorkloadSpec)
+
+
+def decode_spec(body: bytes | bytearray, *, archive_apart: bool = False) -> WorkloadSpec:
+    """The spec in `body`, checked as far as it can be without knowing this host. Raises Refused (400, 422).
+
+    `archive_apart`: its code comes in a part of its own, so that no member may carry any.
+    """
+    try:
+        spec = _decoder.decode(body)
+        # Raw is a view of the body, all of which it would keep in memory for as long as the workload lives.
+        value = bytes(spec.input)
+        if not value.isascii():
+            value.decode("utf-8")
+    except msgspec.ValidationError as error:
+        raise refusal_of_body(error) from None
+    except msgspec.DecodeError as error:
+        raise Refused(400, Refusal.MALFORMED, f"the body is not valid JSON: {error}") from None
+    except UnicodeDecodeError:
+        raise Refused(400, Refusal.MALFORMED, "the body is not valid UTF-8") from None
+    except RecursionError:
+        raise Refused(400, Refusal.MALFORMED, "the body is nested too deeply") from None
+    _check_code_members(spec, archive_apart)
+    if isinstance(spec.network, NetworkAllow):
+        for index, destination in enumerate(spec.network.allow):
+            if not is_destination(destination):
+                raise Refused(
+                    422,
+                    Refusal.INVALID_VALUE,
+                    f"{destination!r} is neither an address range, nor a host name, nor either with `:PORT`",
+                    member=f"network.allow[{index}]",
+                )
+    return msgspec.structs.replace(spec, input=msgspec.Raw(value))
+
+
+def _check_code_members(spec: WorkloadSpec, archive_apart: bool) -> None:
+    given = [name for name in CODE_MEMBERS if getattr(spec, name) is not None]
+    if archive_apart and given:
+        raise Refused(
+            422, Refusal.INVALID_VALUE, f"`{given[0]}` cannot be given beside the part `archive`", member=given[0]
+        )
+    if not archive_apart and len(given) != 1:
+        both = " and ".join(f"`{name}`" for name in given)
+        choice = "exactly one of `code`, `files`, `code_archive` and `image` must be given"
+        found = f"{both} are" if given else "none is"
+        raise Refused(422, Refusal.INVALID_VALUE, f"{choice}, {found}", member=given[1] if given else "code")
+
+
+def is_destination(text: str) -> bool:
+    """True for an address, an address range, a host name, and an address or a host name with a port."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        host, colon, port = text.rpartition(":")
+        if not colon:
+            return _HOST.fullmatch(text) is not None
+        if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65_536):
+            return False
+        if host.startswith("[") and host.endswith("]"):
+            return _is_address(host[1:-1])
+        return _HOST.fullmatch(host) is not None
+    return True
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def refusal_of_body(error: msgspec.ValidationError) -> Refused:
+    """What a message of msgspec's decoder means for the user."""
+    # The text before the place can quote the request, the place itself cannot: so it is looked for from the right.
+    text, at, place = str(error).rpartition(" - at ")
+    if not at:
+        text, place = place, "`$`"
+    member = _dotted(place)
+    if found := _UNKNOWN.fullmatch(text):
+        name = _join(member, found[1])
+        return Refused(400, Refusal.UNKNOWN_MEMBER, f"there is no member `{name}`", member=name)
+    if found := _MISSING.fullmatch(text):
+        name = _join(member, found[1])
+        return Refused(400, Refusal.MALFORMED, f"the member `{name}` is missing", member=name)
+    where = f"`{member}`: " if member else ""
+    if _IMPOSSIBLE.match(text):
+        if "matching regex" in text:
+            text = _EXPLANATIONS.get(member or "", "there is a character that is not allowed")
+        return Refused(422, Refusal.INVALID_VALUE, where + text, member=member)
+    return Refused(400, Refusal.MALFORMED, where + text, member=member)
+
+
+def _dotted(place: str) -> str | None:
+    """`$.resources.mem_mb` as `resources.mem_mb`; a key or value somewhere in an object is named by the object."""
+    path = _PLACE.sub("", place).strip("`").removeprefix("$").removeprefix(".")
+    return path.removesuffix("[...]")[:MAX_NAME_CHARS] or None
+
+
+def _join(parent: str | None, name: str) -> str:
+    return f"{parent}.{name}"[:MAX_NAME_CHARS] if parent else name[:MAX_NAME_CHARS]
+
+
+def refusal_of_query(error: Mapping[str, Any]) -> Refused:
+    """What one of pydantic's errors about a query parameter or header means for the user."""
+    name, kind, message = str(error["loc"][-1])[:MAX_NAME_CHARS], error["type"], error["msg"]
+    if kind == "extra_forbidden":
+        return Refused(400, Refusal.UNKNOWN_MEMBER, f"there is no query parameter `{name}`", member=name)
+    if kind in _IMPOSSIBLE_QUERY:
+        return Refused(422, Refusal.INVALID_VALUE, f"`{name}`: {message}", member=name)
+    return Refused(400, Refusal.MALFORMED, f"`{name}`: {message}", member=name)
