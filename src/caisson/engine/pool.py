@@ -93,7 +93,6 @@ class Pool:
             yield slot.sandbox, kind
         finally:
             slot.released.set()
-            self.fill()
 
     def fill(self) -> None:
         """Begin the boots that are wanted."""
@@ -111,15 +110,19 @@ class Pool:
 
     async def _next(self) -> tuple[_Slot, StartKind]:
         if self._ready:
-            return self._ready.popleft(), StartKind.WARM
+            slot = self._ready.popleft()
+            self.fill()
+            return slot, StartKind.WARM
         for attempt in range(1, ATTEMPTS + 1):
             taker: asyncio.Future[_Slot] = asyncio.get_running_loop().create_future()
             self._takers.append(taker)
             self.fill()
             try:
                 slot = await taker
+            except Unavailable:
+                raise
             except StartFailed as error:
-                if isinstance(error, Unavailable) or attempt == ATTEMPTS:
+                if attempt == ATTEMPTS:
                     raise
                 logger.warning("sandbox did not start, trying once more", spec=repr(self.spec), error=error.detail)
                 continue

@@ -21,7 +21,8 @@ from caisson.errors import SandboxError, StartFailed
 from caisson.model import Isolation, Reason, Resources, StartKind, Status, Timings, Usage
 from caisson.sandbox.contract import Backend, Exited, Job, Output, Raised, Sandbox, SandboxSpec
 from caisson.sandbox.runtimes import plan
-from caisson.store.store import Store, StoreError
+from caisson.store.errors import StoreError
+from caisson.store.store import Store
 
 logger = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from caisson.engine import logs
 from caisson.engine.logs import LineAssembler, WorkloadLog
 from caisson.model import LogLine, Stream
 from caisson.store.records import LogChunk
-from caisson.store.store import StoreError
+from caisson.store.errors import StoreError
 
 
 def assemble(*pieces: bytes) -> list[str]:

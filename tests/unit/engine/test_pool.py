@@ -1,0 +1,182 @@
+"""Pools: a sandbox goes to whoever waits longest, never twice, and none is left over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caisson.engine import pool
+from caisson.engine.pool import Pools, PoolState, boots_wanted
+from caisson.errors import StartFailed, Unavailable
+from caisson.model import Isolation, Runtime, StartKind
+from caisson.sandbox.contract import Capabilities, SandboxSpec
+
+SPEC = SandboxSpec(Runtime.NODE, mem_mb=64, disk_mb=64)
+
+
+@dataclass(eq=False)
+class Box:
+    id: str
+    spec: SandboxSpec = SPEC
+    start: StartKind = StartKind.COLD
+
+
+@dataclass
+class Boots:
+    """A backend whose boots succeed, or fail in the order given, and which counts them."""
+
+    failures: list[Exception] = field(default_factory=list)
+    delay_s: float = 0
+    isolation: Isolation = Isolation.ISOLATE
+    name: str = "boots"
+    begun: int = 0
+    open: int = 0
+
+    async def probe(self) -> Capabilities:
+        return Capabilities(self.isolation, True)
+
+    async def reclaim(self) -> int:
+        return 0
+
+    @asynccontextmanager
+    async def boot(self, spec: SandboxSpec) -> AsyncIterator[Box]:
+        self.begun += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        self.open += 1
+        try:
+            await asyncio.sleep(self.delay_s)
+            yield Box(f"box-{self.begun}")
+        finally:
+            self.open -= 1
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(1, 4))
+def test_boots_serve_those_who_wait_and_the_target_within_the_parallel_limit(
+    target: int, ready: int, starting: int, takers: int, parallel: int
+) -> None:
+    boots = boots_wanted(PoolState(target, ready, starting, takers), parallel)
+    assert boots >= 0
+    assert boots == 0 or starting + boots <= parallel
+    assert boots == 0 or ready + starting + boots <= target + takers
+    if takers and not starting and not ready:
+        assert boots > 0
+
+
+async def until(counter: str, boots: Boots, value: int) -> None:
+    for _ in range(5_000):
+        if getattr(boots, counter) == value:
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError(f"{counter} never became {value}")
+
+
+def test_a_waiting_sandbox_is_warm_and_is_replaced() -> None:
+    async def scenario() -> None:
+        boots = Boots()
+        async with Pools(5).open() as pools:
+            pools.keep_warm(boots, SPEC, 2)
+            await until("open", boots, 2)
+            async with pools.take(boots, SPEC) as (first, kind):
+                assert kind is StartKind.WARM
+                await until("open", boots, 3)
+                async with pools.take(boots, SPEC) as (second, _):
+                    assert first is not second
+            await until("open", boots, 2)
+        assert boots.open == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_burst_boots_no_more_sandboxes_than_it_needs() -> None:
+    async def scenario() -> None:
+        boots = Boots(delay_s=0.002)
+
+        async def use(pools: Pools) -> None:
+            async with pools.take(boots, SPEC) as (_, kind):
+                assert kind is StartKind.COLD
+
+        async with Pools(5).open() as pools, asyncio.TaskGroup() as group:
+            for _ in range(20):
+                group.create_task(use(pools))
+        assert (boots.begun, boots.open) == (20, 0)
+
+    asyncio.run(scenario())
+
+
+def test_a_start_that_fails_once_is_tried_again() -> None:
+    async def scenario() -> None:
+        boots = Boots([StartFailed("bad luck")])
+        async with Pools(5).open() as pools, pools.take(boots, SPEC):
+            assert boots.begun == 2
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("failures", "begun"), [([StartFailed("a"), StartFailed("b")], 2), ([Unavailable("never")], 1)]
+)
+def test_a_start_that_keeps_failing_is_told(
+    failures: list[Exception], begun: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "BACKOFF_S", (0.0,))
+
+    async def scenario() -> None:
+        boots = Boots(failures)
+        async with Pools(5).open() as pools:
+            with pytest.raises(StartFailed):
+                async with pools.take(boots, SPEC):
+                    pass
+        assert boots.begun == begun
+
+    asyncio.run(scenario())
+
+
+def test_one_that_is_not_ready_in_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "BACKOFF_S", (0.0,))
+
+    async def scenario() -> None:
+        boots = Boots(delay_s=60)
+        async with Pools(0.01).open() as pools:
+            with pytest.raises(StartFailed, match="not ready within"):
+                async with pools.take(boots, SPEC):
+                    pass
+        assert boots.open == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_taker_that_goes_away_leaves_no_sandbox_behind() -> None:
+    async def scenario() -> None:
+        boots = Boots(delay_s=0.01)
+
+        async def use(pools: Pools) -> None:
+            async with pools.take(boots, SPEC):
+                await asyncio.Event().wait()
+
+        async with Pools(5).open() as pools:
+            async with asyncio.TaskGroup() as group:
+                waiting = group.create_task(use(pools))
+                await until("begun", boots, 1)
+                waiting.cancel()
+            await until("open", boots, 0)
+        assert boots.begun == 1
+
+    asyncio.run(scenario())
+
+
+def test_closing_the_pools_ends_boots_under_way() -> None:
+    async def scenario() -> None:
+        boots = Boots(delay_s=0.01)
+        async with Pools(5).open() as pools:
+            pools.keep_warm(boots, SPEC, 4)
+            await until("begun", boots, 2)
+        assert boots.open == 0
+
+    asyncio.run(scenario())
