@@ -20,6 +20,12 @@ MAX_PAYLOAD = 1 << 20
 MAX_FIELDS = 65_536
 """Most fields in one message; far above what `START` needs for every argument and variable."""
 NONCE_BYTES = 16
+MAX_PING = 64
+"""Largest payload of PING and PONG, in bytes."""
+OUTPUT_WINDOW = 1 << 18
+"""Bytes of STDOUT, STDERR and RESULT a guest with feature `credit` may send on a stream before the first CREDIT."""
+INPUT_WINDOW = 1 << 16
+"""Bytes of INPUT and STDIN a host may send such a guest on a stream before the first CREDIT."""
 CONTROL_STREAM = 0
 
 
@@ -47,6 +53,7 @@ class FrameType(IntEnum):
     STDIN = 0x43
     SIGNAL = 0x44
     RENEW = 0x45
+    INPUT = 0x46
 
     PING = 0x70
     PONG = 0x71
@@ -89,6 +96,7 @@ class Tag(IntEnum):
 
 
 FROM_GUEST = frozenset(t for t in FrameType if t < 0x40 or t >= 0x70)
+FROM_HOST = frozenset(t for t in FrameType if t >= 0x40)
 
 
 class Frame(NamedTuple):
@@ -251,7 +259,9 @@ class Start:
     """Each `NAME=value`."""
     cwd: str | None = None
     input: bytes | None = None
-    """JSON text."""
+    """JSON text, if it fits into this message."""
+    input_size: int | None = None
+    """Otherwise: how many bytes of it follow in INPUT frames."""
     output_path: str | None = None
     """Where `$CAISSON_OUTPUT` points."""
     limit_pids: int | None = None
@@ -268,6 +278,7 @@ class Start:
             (Tag.CWD, self.cwd),
             (Tag.ENTRYPOINT, self.entrypoint),
             (Tag.INPUT, self.input),
+            (Tag.SIZE, self.input_size),
             (Tag.OUTPUT_PATH, self.output_path),
             (Tag.LIMIT_PIDS, self.limit_pids),
             (Tag.LIMIT_NOFILE, self.limit_nofile),
@@ -288,6 +299,7 @@ class Start:
             env=tuple(fields.texts(Tag.ENV)),
             cwd=fields.text(Tag.CWD),
             input=fields.blob(Tag.INPUT),
+            input_size=fields.integer(Tag.SIZE),
             output_path=fields.text(Tag.OUTPUT_PATH),
             limit_pids=fields.integer(Tag.LIMIT_PIDS),
             limit_nofile=fields.integer(Tag.LIMIT_NOFILE),
@@ -340,7 +352,7 @@ class Fault:
     """Payload of EXCEPTION (an uncaught exception of the program) and of ERROR (the guest could not do its part).
 
     `kind` is, for EXCEPTION, the exception's own class or one of `invalid_code` and `disk_full`; for ERROR one of
-    `bad_path`, `no_space`, `io`, `spawn`, `protocol`.
+    `bad_path`, `no_space`, `io`, `spawn`, `output_limit`, `protocol`.
     """
 
     message: str
