@@ -6,6 +6,7 @@ import gzip
 import os
 import stat
 import tarfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -19,31 +20,29 @@ IGNORED = frozenset({".git", ".hg", ".svn", ".venv", "__pycache__", "node_module
 
 
 def open_archive(path: Path) -> BinaryIO:
-    """The archive to send for `path`, to be closed: a folder packed now, or a tar.gz file as it is."""
+    """The archive to send for `path`, to be closed: a folder or a file packed now, or a tar.gz file as it is."""
     with ExitStack() as closing:
-        if path.is_dir():
+        if path.is_dir() or not _is_gzip(path):
             file = cast(BinaryIO, closing.enter_context(TemporaryFile(prefix="caisson-pack-")))
-            pack_folder(path, file)
+            if path.is_dir():
+                pack_folder(path, file)
+            else:
+                _pack(path.parent, [path.name], file)
         else:
-            file = closing.enter_context(_open(path))
-            _check_archive(path, file)
+            file = closing.enter_context(path.open("rb"))
+            if (size := os.fstat(file.fileno()).st_size) > MAX_ARCHIVE_BYTES:
+                raise PackError(f"{path} has {size} bytes; at most {MAX_ARCHIVE_BYTES} can be sent")
         file.seek(0)
         closing.pop_all()
         return file
 
 
-def _open(path: Path) -> BinaryIO:
+def _is_gzip(path: Path) -> bool:
     try:
-        return path.open("rb")
+        with path.open("rb") as file:
+            return file.read(2) == b"\x1f\x8b"
     except OSError as error:
         raise PackError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _check_archive(path: Path, file: BinaryIO) -> None:
-    if file.read(2) != b"\x1f\x8b":
-        raise PackError(f"{path} is neither a folder nor a tar.gz archive")
-    if (size := os.fstat(file.fileno()).st_size) > MAX_ARCHIVE_BYTES:
-        raise PackError(f"{path} has {size} bytes; at most {MAX_ARCHIVE_BYTES} can be sent")
 
 
 def pack_folder(folder: Path, target: BinaryIO) -> None:
@@ -51,15 +50,36 @@ def pack_folder(folder: Path, target: BinaryIO) -> None:
     files = list_files(folder)
     if not files:
         raise PackError(f"{folder} has no files to send")
+    _pack(folder, files, target)
+
+
+def _pack(folder: Path, names: Sequence[str], target: BinaryIO) -> None:
     # An empty name and no time keep gzip's header, and with it the archive, free of where and when it was made.
     with (
-        gzip.GzipFile(filename="", mode="wb", fileobj=target, compresslevel=6, mtime=0) as packed,
+        gzip.GzipFile(filename="", mode="wb", fileobj=_Bounded(folder, target), compresslevel=6, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for name in files:
+        for name in names:
             _add(archive, folder, name)
-            if target.tell() > MAX_ARCHIVE_BYTES:
-                raise PackError(f"{folder} packs to more than {MAX_ARCHIVE_BYTES} bytes; {name} went over that")
+
+
+class _Bounded:
+    """Stops a folder that packs to too much before it fills the disk."""
+
+    def __init__(self, folder: Path, target: BinaryIO) -> None:
+        self._folder = folder
+        self._target = target
+        self._written = 0
+
+    def write(self, data: bytes) -> int:
+        """Pass on what still fits."""
+        self._written += len(data)
+        if self._written > MAX_ARCHIVE_BYTES:
+            raise PackError(f"{self._folder} packs to more than {MAX_ARCHIVE_BYTES} bytes, the most that can be sent")
+        return self._target.write(data)
+
+    def flush(self) -> None:
+        """Nothing is kept back here."""
 
 
 def list_files(folder: Path) -> list[str]:

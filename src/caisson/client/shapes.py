@@ -26,7 +26,7 @@ class Page(Struct, frozen=True, kw_only=True):
 
 
 class Filters(TypedDict, total=False):
-    """Which workloads to list. `label` is `name=value`."""
+    """Which workloads to list. `label` is `name` or `name=value`."""
 
     status: str | None
     isolation: str | None

@@ -76,7 +76,9 @@ def build_spec(options: SpecOptions) -> WorkloadSpec:
 
 
 def encode_json(value: object) -> Raw:
-    """`value` as JSON text. Raises ValueError for NaN and infinities, which JSON cannot say."""
+    """`value` as JSON text; a Raw is that already. Raises ValueError for NaN and infinities, which JSON cannot say."""
+    if isinstance(value, Raw):
+        return value
     return Raw(json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode())
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"[\r\n]")
-MAX_EVENT_BYTES = 256 * 1024 * 1024
-"""A line of the largest output (64 MiB), every byte of it escaped in JSON."""
+MAX_EVENT_BYTES = 128 * 1024 * 1024
+"""The longest line a server sends (16 MiB), every byte of it escaped in JSON, fits."""
 
 
 class EventTooLarge(Exception):

@@ -61,7 +61,7 @@ class Client:
     ) -> Workload:
         """Run a workload and return it finished. If this process goes away meanwhile, the workload is killed.
 
-        Takes a WorkloadSpec, or its members as keywords. `archive` is a folder, which is packed, or a tar.gz file.
+        Takes a WorkloadSpec, or its members as keywords. `archive` is a folder or a file, which is packed, or a tar.gz.
         """
         return self._post(calls.run, spec, options, archive, idempotency_key)
 
