@@ -30,7 +30,9 @@ CONTROL_STREAM = 0
 
 
 class ProtocolError(Exception):
-    """The peer sent something the protocol does not allow."""
+    """The peer sent something the protocol does not allow. `before` holds the good frames that came just before it."""
+
+    before: tuple[Frame, ...] = ()
 
 
 class FrameType(IntEnum):
@@ -78,6 +80,7 @@ class Tag(IntEnum):
     LIMIT_NOFILE = 25
     LIMIT_FSIZE = 26
     LIMIT_OUTPUT = 27
+    LIMIT_TIME_MS = 28
     PATH = 32
     MODE = 33
     SIZE = 34
@@ -144,6 +147,9 @@ class FrameDecoder:
                     break
                 offset = start + length
                 frames.append(Frame(known, stream, bytes(buffer[start:offset])))
+        except ProtocolError as error:
+            error.before = tuple(frames)
+            raise
         finally:
             del buffer[:offset]
         return frames
@@ -268,6 +274,8 @@ class Start:
     limit_nofile: int | None = None
     limit_fsize: int | None = None
     limit_output: int | None = None
+    limit_time_ms: int | None = None
+    """After this long the guest may end the program itself; the host's own deadline comes first."""
 
     def encode(self) -> bytes:
         """The payload."""
@@ -284,6 +292,7 @@ class Start:
             (Tag.LIMIT_NOFILE, self.limit_nofile),
             (Tag.LIMIT_FSIZE, self.limit_fsize),
             (Tag.LIMIT_OUTPUT, self.limit_output),
+            (Tag.LIMIT_TIME_MS, self.limit_time_ms),
         )
         fields += [(tag, value) for tag, value in single if value is not None]
         return encode_fields(fields)
@@ -305,6 +314,7 @@ class Start:
             limit_nofile=fields.integer(Tag.LIMIT_NOFILE),
             limit_fsize=fields.integer(Tag.LIMIT_FSIZE),
             limit_output=fields.integer(Tag.LIMIT_OUTPUT),
+            limit_time_ms=fields.integer(Tag.LIMIT_TIME_MS),
         )
 
 

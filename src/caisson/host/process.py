@@ -1,0 +1,155 @@
+"""The only place that starts processes: scrubbed environment, drained pipes, failures that can be pasted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import subprocess
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from io import FileIO
+
+import structlog
+
+from caisson.errors import CaissonError
+from caisson.host.pidfd import Followed
+from caisson.host.shield import uninterrupted
+
+logger = structlog.get_logger(__name__)
+
+SAFE_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+"""What a helper program gets instead of the server's environment, which may hold secrets."""
+READ_BYTES = 64 * 1024
+
+
+class CommandFailed(CaissonError):
+    """A helper program could not be started, took too long, or ended with a code other than 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a finished command left: its exit code (negative: the signal) and the first bytes of each output."""
+
+    argv: tuple[str, ...]
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def command(self) -> str:
+        """The command as a line that can be pasted."""
+        return shlex.join(self.argv)
+
+
+class Process:
+    """A started program. It is killed, and reaped, at the latest when its `spawn` context is left."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], argv: Sequence[str]) -> None:
+        self.argv = tuple(argv)
+        self.pid = popen.pid
+        self._popen = popen
+        self._followed = Followed(popen.pid)
+
+    async def wait(self) -> int:
+        """Its exit code, or the negative number of the signal that ended it."""
+        await self._followed.wait()
+        return self._popen.wait()
+
+    @property
+    def ended(self) -> bool:
+        """True once it has ended."""
+        return self._followed.ended
+
+    def kill(self) -> None:
+        """Send SIGKILL; nothing happens if it has ended."""
+        self._followed.kill()
+
+    async def close(self) -> None:
+        """Kill it, see it end, and let go of it."""
+        self.kill()
+        await self.wait()
+        self._followed.close()
+
+
+@asynccontextmanager
+async def spawn(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] = SAFE_ENV,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.DEVNULL,
+    stderr: int = subprocess.DEVNULL,
+    pass_fds: Collection[int] = (),
+) -> AsyncIterator[Process]:
+    """Start a program; raises CommandFailed if that is impossible. The descriptors given stay the caller's."""
+    # Started on the loop's own thread on purpose: PR_SET_PDEATHSIG (bwrap --die-with-parent) fires when the *thread*
+    # that forked ends, see prctl(2). vfork makes this a matter of a millisecond.
+    process = _start(argv, env, stdin, stdout, stderr, pass_fds)
+    try:
+        yield process
+    finally:
+        await uninterrupted(process.close())
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] = SAFE_ENV,
+    timeout_s: float = 30,
+    max_output_bytes: int = 1 << 20,
+    check: bool = True,
+) -> Completed:
+    """Run a helper program to its end and collect its output, the first `max_output_bytes` of each stream.
+
+    Raises CommandFailed if it cannot start, takes longer than `timeout_s`, or (with `check`) fails.
+    """
+    async with AsyncExitStack() as stack:
+        pipes = [os.pipe(), os.pipe()]
+        readers = [stack.enter_context(FileIO(read_fd)) for read_fd, _ in pipes]
+        try:
+            process = await stack.enter_async_context(spawn(argv, env=env, stdout=pipes[0][1], stderr=pipes[1][1]))
+        finally:
+            for _, write_fd in pipes:
+                os.close(write_fd)
+        try:
+            async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as tasks:
+                outputs = [tasks.create_task(_drain(reader, max_output_bytes)) for reader in readers]
+                code = await process.wait()
+        except TimeoutError as error:
+            logger.error("command took too long", command=shlex.join(argv), timeout_s=timeout_s)
+            raise CommandFailed(f"{argv[0]} took longer than {timeout_s:g} s", detail=shlex.join(argv)) from error
+    completed = Completed(tuple(argv), code, outputs[0].result(), outputs[1].result())
+    if check and code != 0:
+        text = completed.stderr.decode("utf-8", "replace").strip()
+        logger.error("command failed", command=completed.command, code=code, stderr=text[-4000:])
+        raise CommandFailed(f"{argv[0]} failed with code {code}: {text[-1000:]}", detail=f"{completed.command}\n{text}")
+    return completed
+
+
+def _start(
+    argv: Sequence[str], env: Mapping[str, str], stdin: int, stdout: int, stderr: int, pass_fds: Collection[int]
+) -> Process:
+    try:
+        popen = subprocess.Popen(  # noqa: S603 - argv is made by us, and no shell is involved
+            argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds)
+        )
+    except OSError as error:
+        logger.error("command did not start", command=shlex.join(argv), error=str(error))
+        raise CommandFailed(f"{argv[0]} could not be started: {error.strerror}", detail=shlex.join(argv)) from error
+    return Process(popen, argv)
+
+
+async def _drain(pipe: FileIO, limit: int) -> bytes:
+    """Read to the end of a pipe, keeping the first `limit` bytes: a full pipe would stop the program."""
+    reader = asyncio.StreamReader(limit=READ_BYTES)
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    kept = bytearray()
+    try:
+        while data := await reader.read(READ_BYTES):
+            kept += data[: limit - len(kept)]
+    finally:
+        transport.close()
+    return bytes(kept)
