@@ -58,7 +58,7 @@ class Guard:
 
         try:
             self._check_headers(scope)
-            scope["state"]["principal"] = await self._authenticator.authenticate(scope)
+            scope.setdefault("state", {})["principal"] = await self._authenticator.authenticate(scope)
             await self._app(scope, receive, send_secured)
         except Refused as refused:
             await problem_response(refused)(scope, receive, send_secured)

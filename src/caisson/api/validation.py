@@ -116,7 +116,7 @@ def _is_address(text: str) -> bool:
 
 def refusal_of_body(error: msgspec.ValidationError) -> Refused:
     """What a message of msgspec's decoder means for the user."""
-    # The text before the place can quote the request, the place itself cannot: so it is looked for from the right.
+    # The text before the place can quote the request, the place cannot: so it is looked for from the right.
     text, at, place = str(error).rpartition(" - at ")
     if not at:
         text, place = place, "`$`"

@@ -1,0 +1,205 @@
+"""A request is refused with the right status, and with the name of the member at fault."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caisson.api.validation import decode_spec, is_destination
+from caisson.errors import Refusal, Refused
+from caisson.model import NetworkAllow
+
+GOOD: dict[str, Any] = {"runtime": "node", "code": "1"}
+
+
+def refusal(body: bytes | dict[str, Any]) -> Refused:
+    with pytest.raises(Refused) as caught:
+        decode_spec(body if isinstance(body, bytes) else json.dumps(body).encode())
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("changes", "member"),
+    [
+        ({"runtime": None}, "runtime"),
+        ({"runtime": 1}, "runtime"),
+        ({"code": ["x"]}, "code"),
+        ({"resources": {"mem_mb": "1"}}, "resources.mem_mb"),
+        ({"resources": {"mem_mb": 256.5}}, "resources.mem_mb"),
+        ({"resources": []}, "resources"),
+        ({"env": {"A": 1}}, "env"),
+        ({"args": ["a", 1]}, "args[1]"),
+        ({"network": 3}, "network"),
+        ({"network": {}}, "network.allow"),
+    ],
+)
+def test_a_wrong_type_is_malformed_and_named(changes: dict[str, Any], member: str) -> None:
+    refused = refusal(GOOD | changes)
+    assert (refused.status, refused.reason, refused.member) == (400, Refusal.MALFORMED, member)
+
+
+@pytest.mark.parametrize(
+    ("changes", "member"),
+    [
+        ({"tpyo": 1}, "tpyo"),
+        ({"resources": {"memory": 1}}, "resources.memory"),
+        ({"network": {"alow": []}}, "network.alow"),
+        ({"n" * 5000: 1}, "n" * 200),
+    ],
+)
+def test_an_unknown_member_is_named(changes: dict[str, Any], member: str) -> None:
+    refused = refusal(GOOD | changes)
+    assert (refused.status, refused.reason, refused.member) == (400, Refusal.UNKNOWN_MEMBER, member)
+
+
+@pytest.mark.parametrize(
+    ("changes", "member"),
+    [
+        ({"runtime": "cobol"}, "runtime"),
+        ({"runtime": "x' - at `$.env`"}, "runtime"),
+        ({"isolation": "none"}, "isolation"),
+        ({"network": "all"}, "network"),
+        ({"resources": {"mem_mb": 1}}, "resources.mem_mb"),
+        ({"resources": {"mem_mb": 10**40}}, "resources.mem_mb"),
+        ({"resources": {"timeout_s": 0}}, "resources.timeout_s"),
+        ({"resources": {"cpus": 65}}, "resources.cpus"),
+        ({"env": {"1A": "x"}}, "env"),
+        ({"env": {"A\n": "x"}}, "env"),
+        ({"env": {"A": "\0"}}, "env"),
+        ({"labels": {"a": "b\n"}}, "labels"),
+        ({"args": ["\0"]}, "args[0]"),
+        ({"network": {"allow": []}}, "network.allow"),
+        ({"network": {"allow": ["ok.example", "not ok"]}}, "network.allow[1]"),
+        ({"entrypoint": "../x"}, "entrypoint"),
+        ({"files": {"a": "1"}}, "files"),
+        ({"image": "x"}, "image"),
+    ],
+)
+def test_an_impossible_value_is_named(changes: dict[str, Any], member: str) -> None:
+    refused = refusal(GOOD | changes)
+    assert (refused.status, refused.reason, refused.member) == (422, Refusal.INVALID_VALUE, member)
+
+
+@pytest.mark.parametrize("name", ["", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a\\b", "a\0", "x" * 256])
+def test_a_file_name_that_is_not_a_plain_relative_path_is_refused(name: str) -> None:
+    refused = refusal({"runtime": "node", "files": {name: ""}})
+    assert (refused.status, refused.member) == (422, "files")
+
+
+@pytest.mark.parametrize("name", ["a", ".env", "..a", "...", "a.b", "lib/ü.js", "a b/c\nd", "x" * 255])
+def test_a_plain_relative_path_is_a_file_name(name: str) -> None:
+    assert decode_spec(json.dumps({"runtime": "node", "files": {name: ""}}).encode()).files == {name: ""}
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b"", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b'{"runtime": "node"} x', "not valid JSON"),
+        (b'{"runtime": "node", "code": "1", "input": NaN}', "not valid JSON"),
+        (b'{"runtime": "node", "code": "1", "resources": {"cpus": Infinity}}', "not valid JSON"),
+        (b'{"runtime": "node", "code": "\\ud800"}', "not valid JSON"),
+        (b'\xef\xbb\xbf{"runtime": "node"}', "not valid JSON"),
+        (b'{"runtime": "node", "code": "\xff"}', "UTF-8"),
+        (b'{"runtime": "node", "code": "1", "input": "\xff"}', "UTF-8"),
+        (b'{"runtime": "node", "code": "1", "input": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", "deep"),
+        (b"[]", "Expected `object`"),
+    ],
+)
+def test_what_is_not_json_is_malformed(body: bytes, detail: str) -> None:
+    refused = refusal(body)
+    assert (refused.status, refused.reason) == (400, Refusal.MALFORMED)
+    assert detail in refused.message
+
+
+def test_a_number_too_large_for_a_limit_is_impossible() -> None:
+    refused = refusal(b'{"runtime": "node", "code": "1", "resources": {"cpus": 1e999}}')
+    assert (refused.status, refused.member) == (422, "resources.cpus")
+
+
+def test_a_missing_runtime_is_named() -> None:
+    refused = refusal({"code": "1"})
+    assert (refused.status, refused.reason, refused.member) == (400, Refusal.MALFORMED, "runtime")
+
+
+def test_code_comes_in_exactly_one_way_and_the_refusal_names_all_ways() -> None:
+    none, two = refusal({"runtime": "node"}), refusal(GOOD | {"files": {"a": ""}})
+    assert none.status == two.status == 422
+    assert all(f"`{name}`" in none.message for name in ("code", "files", "code_archive", "image"))
+    assert "`code` and `files` are" in two.message
+    assert two.member == "files"
+
+
+def test_beside_an_archive_no_member_carries_code() -> None:
+    assert decode_spec(b'{"runtime": "node"}', archive_apart=True).code is None
+    with pytest.raises(Refused) as caught:
+        decode_spec(b'{"runtime": "node", "code": "1"}', archive_apart=True)
+    assert (caught.value.status, caught.value.member) == (422, "code")
+
+
+def test_the_input_is_kept_as_it_came_and_apart_from_the_body() -> None:
+    body = bytearray(b'{"runtime": "node", "code": "1", "input": {"a": 1e999, "a": [1 , 2]}}')
+    spec = decode_spec(body)
+    body[:] = b"x" * len(body)
+    assert bytes(spec.input) == b'{"a": 1e999, "a": [1 , 2]}'
+
+
+def test_the_last_of_two_members_of_one_name_counts() -> None:
+    assert decode_spec(b'{"runtime": "go", "code": "1", "runtime": "node"}').runtime == "node"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10.1.0.0/16",
+        "10.0.0.1",
+        "10.0.0.1:80",
+        "fd00::/8",
+        "::1",
+        "[::1]:443",
+        "example.com",
+        "api.example.com:443",
+        "a",
+    ],
+)
+def test_ranges_addresses_and_hosts_are_destinations(text: str) -> None:
+    assert is_destination(text)
+    spec = decode_spec(json.dumps(GOOD | {"network": {"allow": [text]}}).encode())
+    assert spec.network == NetworkAllow(allow=[text])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["10.0.0.0/33", "a b", "a:0", "a:65536", "a:", ":80", "http://a", "-a", "a..b", "[::g]:1", "a:٣", "*.a", "a\n"],
+)
+def test_anything_else_is_no_destination(text: str) -> None:
+    assert not is_destination(text)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_spec_or_refused(body: bytes) -> None:
+    try:
+        decode_spec(body)
+    except Refused as refused:
+        assert refused.status in (400, 422)  # noqa: PT017  # a spec is as good; only other exceptions are failures
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+members = st.sampled_from(["runtime", "code", "files", "input", "env", "args", "resources", "network", "labels", "x"])
+
+
+@given(st.dictionaries(members, json_values, max_size=5))
+def test_any_object_is_a_spec_or_refused(value: dict[str, Any]) -> None:
+    try:
+        decode_spec(json.dumps({"runtime": "node", "code": "1"} | value).encode())
+    except Refused as refused:
+        assert refused.status in (400, 422)  # noqa: PT017  # a spec is as good; only other exceptions are failures
