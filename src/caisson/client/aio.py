@@ -118,12 +118,12 @@ class AsyncClient:
                     async for chunk in response.aiter_bytes():
                         for line in follower.feed(chunk):
                             yield line
+                        if follower.ended:
+                            return
             except ClientError as error:
                 broken = error
             finally:
                 await response.aclose()
-            if follower.ended:
-                return
             await asyncio.sleep(follower.pause_s(broken))
 
     async def history(self, workload_id: str, *, after: int = -1, limit: int = 1000) -> LogPage:

@@ -125,8 +125,8 @@ def stats() -> Call[Stats]:
 
 
 def health() -> Call[msgspec.Raw]:
-    """Whether the server is ready; the answer's body is of no interest."""
-    return _get("/readyz", msgspec.Raw)
+    """Whether the server is ready. Never repeated: `not yet` is the answer that was asked for."""
+    return Call("GET", "/readyz", msgspec.Raw)
 
 
 def _get(

@@ -116,12 +116,12 @@ class Client:
                 with transport.errors_told(self.url):
                     for chunk in response.iter_bytes():
                         yield from follower.feed(chunk)
+                        if follower.ended:
+                            return
             except ClientError as error:
                 broken = error
             finally:
                 response.close()
-            if follower.ended:
-                return
             time.sleep(follower.pause_s(broken))
 
     def history(self, workload_id: str, *, after: int = -1, limit: int = 1000) -> LogPage:

@@ -46,8 +46,8 @@ RECONNECT_PATIENCE: Final[Patience] = {**PATIENCE, "attempts": 20}
 
 def server_url(url: str | None) -> str:
     """The server's address: `url`, else CAISSON_API, else the default; `http://` is added where no scheme is given."""
-    text = (url or os.environ.get("CAISSON_API") or DEFAULT_URL).rstrip("/")
-    text = text if "://" in text else f"http://{text}"
+    text = url or os.environ.get("CAISSON_API") or DEFAULT_URL
+    text = (text if "://" in text else f"http://{text}").rstrip("/")
     try:
         parsed = httpx2.URL(text)
     except httpx2.InvalidURL as error:

@@ -44,7 +44,13 @@ def test_the_same_contents_give_the_same_bytes_wherever_and_whenever_they_were_m
 
 
 def test_histories_caches_and_installed_packages_stay_at_home(tmp_path: Path) -> None:
-    for name in (".git/HEAD", "node_modules/x/i.js", "lib/__pycache__/m.pyc", "lib/node_modules/y.js", ".venv/bin/python"):
+    for name in (
+        ".git/HEAD",
+        "node_modules/x/i.js",
+        "lib/__pycache__/m.pyc",
+        "lib/node_modules/y.js",
+        ".venv/bin/python",
+    ):
         write(tmp_path / name)
     write(tmp_path / "lib/main.py")
     assert names_in(packed(tmp_path)) == ["lib/main.py"]

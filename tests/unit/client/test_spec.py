@@ -44,7 +44,13 @@ def test_every_keyword_finds_its_member() -> None:
     assert (spec.files, spec.entrypoint, bytes(spec.input)) == ({"a.py": "1"}, "a.py", b'{"a":[1,null]}')
     assert (spec.env, spec.args, spec.stdin, spec.labels) == ({"K": "v"}, ["x"], "in", {"team": "a"})
     limits = spec.resources
-    assert (limits.cpus, limits.mem_mb, limits.disk_mb, limits.timeout_s, limits.max_output_bytes) == (2, 64, 5, 1.5, 10)
+    assert (limits.cpus, limits.mem_mb, limits.disk_mb, limits.timeout_s, limits.max_output_bytes) == (
+        2,
+        64,
+        5,
+        1.5,
+        10,
+    )
     assert spec.network == NetworkAllow(allow=["10.0.0.0/8"])
 
 

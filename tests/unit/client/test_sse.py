@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,14 +18,23 @@ def parse(*chunks: bytes, limit: int = 1 << 20) -> list[SseEvent]:
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 STREAMS = st.lists(
     st.sampled_from(
         [
             *(b"\r", b"\n", b"\r\n", b"\n\n", b"\r\r", b":", b" ", b"\xef\xbb\xbf", b"\x00", b"\xc3", b"\xa9"),
-            *(b"data", b"data: x\n\n", b"data:", b"event: done\n", b"id: 7\r\n", b"id\n", b"retry: 10\n", b": beat\n\n"),
+            *(
+                b"data",
+                b"data: x\n\n",
+                b"data:",
+                b"event: done\n",
+                b"id: 7\r\n",
+                b"id\n",
+                b"retry: 10\n",
+                b": beat\n\n",
+            ),
         ]
     )
     | st.binary(max_size=8),
