@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from starlette.responses import Response
 
 JSON = "application/json"
+
+
+class Health(Struct, frozen=True):
+    """A server that answers."""
+
+    status: str
+
+
 _encode = msgspec.json.Encoder().encode
 
 

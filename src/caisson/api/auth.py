@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
 from starlette.types import Scope
 
 from caisson.errors import Refusal, Refused
-from caisson.store.records import ApiKey
+from caisson.store.records import KeyScope
 from caisson.store.store import Store
 
 DEFAULT_TENANT = "default"
@@ -19,20 +18,12 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 MAX_KEY_CHARS = 256
 
 
-class KeyScope(StrEnum):
-    """What a key may be used for; `admin` includes the others."""
-
-    RUN = "run"
-    READ = "read"
-    ADMIN = "admin"
-
-
 @dataclass(frozen=True, slots=True)
 class Principal:
     """On whose behalf a request is, and what it may do."""
 
     tenant: str
-    scopes: frozenset[str]
+    scopes: frozenset[KeyScope]
 
 
 ANYONE_HERE = Principal(DEFAULT_TENANT, frozenset(KeyScope))
@@ -58,17 +49,13 @@ class Authenticator:
             raise _unauthenticated("an API key is needed")
         if len(key) > MAX_KEY_CHARS or not key.isascii():
             raise _unauthenticated("the API key is not valid")
-        found = await self._store.find_key(hashlib.sha256(key.encode()).digest())
-        if found is None or not _in_force(found, datetime.now(UTC)):
+        found = await self._store.find_key(hashlib.sha256(key.encode()).hexdigest())
+        if found is None or not found.valid(datetime.now(UTC)):
             raise _unauthenticated("the API key is not valid, or no longer")
         needed = needed_scope(scope["method"], scope["path"])
         if needed not in found.scopes and KeyScope.ADMIN not in found.scopes:
             raise Refused(403, Refusal.FORBIDDEN, f"the API key does not have the scope `{needed}`")
         return Principal(found.tenant, found.scopes)
-
-
-def _in_force(key: ApiKey, now: datetime) -> bool:
-    return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)
 
 
 def presented_key(scope: Scope) -> str | None:

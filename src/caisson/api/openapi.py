@@ -14,14 +14,15 @@ from starlette.responses import Response
 
 from caisson import __version__
 from caisson.answers import BackendView, LogPage, NodeView, Problem, Stats, WorkloadPage
+from caisson.api.answers import JSON, Health
 from caisson.api.problems import MEDIA_TYPE as PROBLEM
-from caisson.api.submissions import IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_PATTERN, JSON, MULTIPART
+from caisson.api.submissions import IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_PATTERN, MULTIPART
 from caisson.api.validation import CODE_MEMBERS
 from caisson.model import Workload, WorkloadSpec
 
 EVENT_STREAM = "text/event-stream"
 SCHEMAS = "#/components/schemas/"
-DESCRIBED = (WorkloadSpec, Workload, WorkloadPage, LogPage, list[BackendView], list[NodeView], Stats, Problem)
+DESCRIBED = (WorkloadSpec, Workload, WorkloadPage, LogPage, BackendView, NodeView, Stats, Health, Problem)
 WORKLOAD_ID: dict[str, Any] = {"pattern": r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "A workload's id, a ULID."}
 ALWAYS = (400, 401, 403)
 """Refusals of the listener, which every endpoint can be answered with."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from msgspec import Struct
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from caisson.answers import BackendView, NodeView, Stats
-from caisson.api.answers import json_response
+from caisson.api.answers import Health, json_response
 from caisson.api.openapi import Answer, operation
 from caisson.api.services import services, tenant
 from caisson.errors import Refusal, Refused
@@ -17,12 +16,6 @@ from caisson.errors import Refusal, Refused
 RETRY_AFTER_S = 5
 
 router = APIRouter()
-
-
-class Health(Struct, frozen=True):
-    """A server that answers."""
-
-    status: str
 
 
 @router.get(

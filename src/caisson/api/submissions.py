@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 from starlette.requests import Request
 
+from caisson.api.answers import JSON
 from caisson.api.bodies import read_body
 from caisson.api.multipart import ARCHIVE, read_multipart
 from caisson.api.uploads import Upload, feed_base64, open_upload
@@ -18,7 +19,6 @@ from caisson.engine.engine import Submission
 from caisson.errors import Refusal, Refused
 from caisson.model import MAX_BODY_BYTES, WorkloadSpec
 
-JSON = "application/json"
 MULTIPART = "multipart/form-data"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_KEY_PATTERN = r"^[!-~]{1,255}$"

@@ -36,6 +36,7 @@ _IMPOSSIBLE_QUERY = {
     "enum",
     "finite_number",
     "greater_than_equal",
+    "int_parsing_size",
     "less_than_equal",
     "string_pattern_mismatch",
     "string_too_long",

@@ -22,7 +22,7 @@ from caisson.engine.engine import Engine, Submission
 from caisson.errors import Refusal, Refused
 from caisson.model import IsolationChoice, LogLine, Runtime, Status, Stream, Workload
 from caisson.settings import Settings
-from caisson.store.records import ApiKey, ListQuery
+from caisson.store.records import ApiKey, KeyScope, ListQuery
 from caisson.store.store import Store
 
 KNOWN_ID = "01J00000000000000000000000"
@@ -112,11 +112,11 @@ class KeysDouble:
     keys: dict[str, ApiKey] = field(default_factory=dict)
 
     def add(self, secret: str, *scopes: str, **changes: Any) -> None:
-        digest = hashlib.sha256(secret.encode()).digest()
+        digest = hashlib.sha256(secret.encode()).hexdigest()
         given = {"tenant": "default", "prefix": secret[:4], "created_at": NOW, **changes}
-        self.keys[secret] = ApiKey(digest=digest, scopes=frozenset(scopes), **given)
+        self.keys[secret] = ApiKey(digest=digest, scopes=frozenset(map(KeyScope, scopes)), **given)
 
-    async def find_key(self, digest: bytes) -> ApiKey | None:
+    async def find_key(self, digest: str) -> ApiKey | None:
         return next((key for key in self.keys.values() if key.digest == digest), None)
 
 
