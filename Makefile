@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check lock docs newcomer
+.PHONY: help setup up test check bench lock docs newcomer
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ check: ## Linters, types, and the rules of the house.
 	$(VENV)/python scripts/sizes
 	@if command -v shellcheck; then shellcheck scripts/lock tests/e2e/newcomer .ci/run; else echo "no shellcheck here: skipped"; fi
 	$(VENV)/pytest -q tests/house
+
+bench: setup ## Measure this machine, and write the figures to docs/performance.md.
+	@$(VENV)/python -m caisson.bench --write docs/performance.md
 
 docs: ## Write .env.example and docs/reference/settings.md anew from the settings.
 	@$(VENV)/python scripts/docs
