@@ -9,10 +9,16 @@ from contextlib import contextmanager
 from typing import Any, Final, TypedDict
 
 import httpx2
+import stamina.instrumentation
+import structlog
 
 from caisson import __version__
 from caisson.client.calls import Call
 from caisson.client.errors import ApiError, Unreachable
+
+if not structlog.is_configured():
+    # stamina tells of retries through structlog, which nobody having configured it writes to stdout: not our place.
+    stamina.instrumentation.set_on_retry_hooks(())
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_TIMEOUT_S = 5.0

@@ -1,0 +1,69 @@
+"""Options that several commands share, and the server they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from caisson.cli.failing import REFUSED, UNREACHABLE, fail
+
+if TYPE_CHECKING:
+    from caisson.client import Client
+
+SERVER_PANEL = "Server"
+
+Api = Annotated[
+    str | None,
+    typer.Option(
+        "--api",
+        metavar="URL",
+        help="Address of the server. Default: CAISSON_API, else http://127.0.0.1:8080.",
+        rich_help_panel=SERVER_PANEL,
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option("--api-key", metavar="KEY", help="API key. Default: CAISSON_API_KEY.", rich_help_panel=SERVER_PANEL),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WorkloadId = Annotated[str, typer.Argument(metavar="ID", help="The workload's id.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server named before the command; what is named after it comes first."""
+
+    api: str | None
+    api_key: str | None
+
+
+@contextmanager
+def connected(ctx: typer.Context, api: str | None, api_key: str | None) -> Iterator[Client]:
+    """A client of the server that options, environment and `.env` name; its errors end the command with a message."""
+    from dotenv import dotenv_values
+
+    from caisson.client import ApiError, Client, ClientError, Unreachable
+
+    early: Server = ctx.obj
+    file = dotenv_values(".env")
+    url = api or early.api or _setting("CAISSON_API", file)
+    key = api_key or early.api_key or _setting("CAISSON_API_KEY", file)
+    try:
+        with Client(url, key) as client:
+            yield client
+    except ApiError as error:
+        fail(str(error), REFUSED)
+    except Unreachable as error:
+        fail(str(error), UNREACHABLE)
+    except ClientError as error:
+        fail(str(error))
+
+
+def _setting(name: str, file: dict[str, str | None]) -> str | None:
+    import os
+
+    return os.environ.get(name) or file.get(name)

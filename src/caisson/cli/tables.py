@@ -1,0 +1,181 @@
+"""What commands print for people: tables of what the API answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from msgspec.json import encode
+from rich.table import Table
+from rich.text import Text
+
+from caisson.answers import BackendView, NodeView
+from caisson.cli.terminal import harmless
+from caisson.client import Workload
+from caisson.store.records import ApiKey
+
+_COLOURS = {
+    "pending": "yellow",
+    "running": "cyan",
+    "completed": "green",
+    "failed": "red",
+    "killed": "magenta",
+    "ready": "green",
+}
+_OUTPUT_SHOWN = 2_000
+"""Characters of a workload's output that `status` shows; --json has all of it."""
+
+
+def workloads(rows: Iterable[Workload]) -> Table:
+    """One line a workload."""
+    table = _table("ID", "STATUS", "RUNTIME", "ISOLATION", "START", "CREATED", "TOOK", "WHY")
+    for row in rows:
+        table.add_row(
+            row.id,
+            _state(row.status),
+            row.runtime,
+            row.isolation_used or f"({row.isolation})",
+            row.start or "-",
+            _age(row.created_at),
+            _milliseconds(row.duration_ms),
+            row.error.reason if row.error else "",
+        )
+    return table
+
+
+def workload(row: Workload) -> Table:
+    """All of one workload that there is to say."""
+    usage, timings, limits = row.usage, row.timings, row.resources
+    return _facts(
+        {
+            "id": row.id,
+            "status": _state(row.status),
+            "error": f"{row.error.reason}: {row.error.message}" if row.error else None,
+            "exit code": row.exit_code,
+            "output": _shortened(encode(row.output).decode()) if row.output is not None else None,
+            "runtime": row.runtime,
+            "isolation": f"{row.isolation_used or 'not yet chosen'} (asked for {row.isolation})",
+            "routing": row.routing,
+            "node": row.node_id,
+            "start": row.start,
+            "limits": f"{limits.cpus:g} CPU, {limits.mem_mb} MiB, {limits.disk_mb} MiB disk, {limits.timeout_s:g} s",
+            "used": _joined({"CPU": _milliseconds(usage.cpu_ms), "memory": _mebibytes(usage.peak_mem_mb)}),
+            "time": _joined(
+                {
+                    "queued": _milliseconds(timings.queued_ms),
+                    "start": _milliseconds(timings.start_ms),
+                    "run": _milliseconds(timings.exec_ms),
+                    "in all": _milliseconds(timings.total_ms),
+                }
+            ),
+            "labels": ", ".join(f"{name}={value}" for name, value in row.labels.items()),
+            "created": _instant(row.created_at),
+            "started": _instant(row.started_at),
+            "finished": _instant(row.finished_at),
+        }
+    )
+
+
+def nodes(rows: Iterable[NodeView]) -> Table:
+    """One line a node."""
+    table = _table("NODE", "STATUS", "RUNNING", "QUEUED", "CPUS", "MEMORY MIB", "ISOLATIONS", "VERSION", "UP")
+    for row in rows:
+        used, has = row.used, row.capacity
+        table.add_row(
+            harmless(row.id),
+            _state(row.status),
+            f"{used.workloads}/{has.workloads}",
+            str(row.queued),
+            f"{used.cpus:g}/{has.cpus:g}",
+            f"{used.mem_mb}/{has.mem_mb}",
+            ", ".join(row.isolations) or "none",
+            row.version,
+            _age(row.started_at),
+        )
+    return table
+
+
+def backends(rows: Iterable[BackendView]) -> Table:
+    """One line an isolation, and below it what it lacks."""
+    table = _table("ISOLATION", "AVAILABLE", "RUNTIMES", "WAITING", "LIMITS", "NOTES")
+    for row in rows:
+        waiting = ", ".join(f"{pool.runtime} {pool.ready}/{pool.target}" for pool in row.pool)
+        notes = [note for note in (row.reason, row.fix) if note]
+        notes += [f"{runtime}: {why}" for runtime, why in row.missing.items()]
+        notes += [f"{name} {value}" for name, value in row.facts.items()]
+        table.add_row(
+            row.isolation,
+            Text("yes", "green") if row.available else Text("no", "red"),
+            ", ".join(row.runtimes) or "-",
+            waiting or "-",
+            ", ".join(row.limits) or "-",
+            harmless("; ".join(notes)),
+        )
+    return table
+
+
+def keys(rows: Iterable[ApiKey]) -> Table:
+    """One line a key."""
+    table = _table("KEY", "TENANT", "SCOPES", "CREATED", "EXPIRES", "REVOKED", "LAST USED")
+    for row in rows:
+        table.add_row(
+            f"csn_{row.prefix}",
+            harmless(row.tenant),
+            ", ".join(sorted(row.scopes)),
+            _age(row.created_at),
+            _instant(row.expires_at) or "never",
+            _instant(row.revoked_at) or "-",
+            _age(row.last_used_at) if row.last_used_at else "never",
+        )
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading in {"ID", "STATUS", "NODE"})
+    return table
+
+
+def _facts(facts: Mapping[str, Text | str | int | None]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value is not None and value != "":
+            table.add_row(name, value if isinstance(value, Text) else harmless(str(value)))
+    return table
+
+
+def _state(status: str) -> Text:
+    return Text(status, _COLOURS.get(status, ""))
+
+
+def _joined(parts: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in parts.items() if value != "-")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _OUTPUT_SHOWN else f"{text[:_OUTPUT_SHOWN]}… ({len(text)} characters; --json has all)"
+
+
+def _milliseconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value / 1000:.1f} s" if value >= 10_000 else f"{value:.3g} ms" if value < 100 else f"{value:.0f} ms"
+
+
+def _mebibytes(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} MiB"
+
+
+def _instant(value: datetime | None) -> str | None:
+    return value.astimezone().isoformat(sep=" ", timespec="milliseconds") if value else None
+
+
+def _age(since: datetime) -> str:
+    seconds = max(0, int((datetime.now(UTC) - since).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"

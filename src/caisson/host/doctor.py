@@ -1,0 +1,232 @@
+"""What this host can do for sandboxes, what it lacks, and the command that adds it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import shutil
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from caisson.host.process import CommandFailed, run
+
+MIN_FREE_MB = 1024
+MIN_OPEN_FILES = 4096
+JAIL_TIMEOUT_S = 10
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+CONTROLLERS = ("cpu", "memory", "pids")
+
+
+class Verdict(StrEnum):
+    """How a check went: fine, works with less, or not there."""
+
+    OK = "ok"
+    LIMITED = "limited"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was found, and what to do where it is not all it could be."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    fix: str | None = None
+
+
+async def examine(data_dir: Path) -> list[Finding]:
+    """Every check, in the order in which they build on each other."""
+    return [
+        check_platform(),
+        check_python(),
+        check_user_namespaces(),
+        await check_bubblewrap(),
+        check_cgroups(),
+        check_deno(),
+        check_wasmtime(),
+        check_data_dir(data_dir),
+        check_open_files(),
+        check_kvm(),
+    ]
+
+
+def check_platform() -> Finding:
+    """Linux on a processor there are sandboxes for."""
+    system, machine = platform.system(), platform.machine()
+    found = f"{system} {platform.release()}, {machine}"
+    if system != "Linux":
+        return Finding("platform", Verdict.MISSING, found, "run the server on Linux; the client runs anywhere")
+    if machine not in {"x86_64", "aarch64"}:
+        return Finding("platform", Verdict.MISSING, found, "use an x86-64 or 64-bit Arm machine")
+    return Finding("platform", Verdict.OK, found)
+
+
+def check_python() -> Finding:
+    """Which Python this is; one that is too old does not get as far as here."""
+    return Finding("python", Verdict.OK, platform.python_version())
+
+
+def check_user_namespaces() -> Finding:
+    """May an ordinary user make namespaces? Root may always."""
+    name = "user namespaces"
+    if _number("/proc/sys/user/max_user_namespaces") == 0:
+        return Finding(name, Verdict.MISSING, "the kernel allows none", "sysctl user.max_user_namespaces=100000")
+    if os.geteuid() == 0:
+        return Finding(name, Verdict.OK, "running as root")
+    if _number("/proc/sys/kernel/unprivileged_userns_clone") == 0:
+        return Finding(name, Verdict.MISSING, "only root may make them", "sysctl kernel.unprivileged_userns_clone=1")
+    if _number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1:
+        return Finding(
+            name,
+            Verdict.LIMITED,
+            "AppArmor takes their rights away from programs without a profile",
+            "sysctl kernel.apparmor_restrict_unprivileged_userns=0, or a profile for bwrap with `userns`",
+        )
+    return Finding(name, Verdict.OK, "allowed")
+
+
+async def check_bubblewrap() -> Finding:
+    """The jail of every process: really made once, for a program that is there may still not be allowed to."""
+    name, path = "bubblewrap", shutil.which("bwrap")
+    if path is None:
+        return Finding(name, Verdict.MISSING, "bwrap is not installed", install("bubblewrap"))
+    jail = [path, "--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/", "/", "--", "/bin/true"]
+    try:
+        tried = await run(jail, timeout_s=JAIL_TIMEOUT_S, check=False)
+    except CommandFailed as error:
+        return Finding(
+            name, Verdict.MISSING, error.message, "see what stops it: bwrap --unshare-all --ro-bind / / true"
+        )
+    if tried.code != 0:
+        said = tried.stderr.decode("utf-8", "replace").strip() or f"it ended with {tried.code}"
+        return Finding(name, Verdict.MISSING, f"makes no jail here: {said}", "allow user namespaces (see above)")
+    return Finding(name, Verdict.OK, f"{path} makes jails")
+
+
+def check_cgroups(root: Path = CGROUP_ROOT) -> Finding:
+    """Which controllers this process may put sandboxes under."""
+    unified = (root / "cgroup.controllers").exists()
+    kind = "v2" if unified else "v1"
+    writable = _writable_v2(root) if unified else _writable_v1(root)
+    lacking = [name for name in CONTROLLERS if name not in writable]
+    found = f"{kind}, writable: {', '.join(writable) or 'none'}"
+    if not lacking:
+        return Finding("cgroups", Verdict.OK, found)
+    return Finding(
+        "cgroups",
+        Verdict.LIMITED,
+        f"{found}; no walls of the kernel's for {', '.join(lacking)}",
+        "run the server as root or as a systemd service with Delegate=yes",
+    )
+
+
+def _writable_v1(root: Path) -> list[str]:
+    memberships = _text("/proc/self/cgroup").splitlines()
+    writable = []
+    for line in memberships:
+        _, controllers, path = line.split(":", 2)
+        for name in controllers.split(","):
+            if name in CONTROLLERS and os.access(root / name / path.lstrip("/"), os.W_OK):
+                writable.append(name)
+    return sorted(writable)
+
+
+def _writable_v2(root: Path) -> list[str]:
+    path = next((line[3:] for line in _text("/proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
+    own = root / path.lstrip("/")
+    if not os.access(own, os.W_OK):
+        return []
+    return sorted(set(_text(own / "cgroup.controllers").split()) & set(CONTROLLERS))
+
+
+def check_deno() -> Finding:
+    """The runtime of JavaScript and TypeScript."""
+    fix = "pip install deno"
+    try:
+        from deno import find_deno_bin
+
+        path = find_deno_bin()
+    except (ImportError, FileNotFoundError) as error:
+        return Finding("deno", Verdict.MISSING, str(error), fix)
+    return Finding("deno", Verdict.OK, f"{_package('deno')} at {path}")
+
+
+def check_wasmtime() -> Finding:
+    """The runtime of WebAssembly."""
+    found = _package("wasmtime")
+    if found is None:
+        return Finding("wasmtime", Verdict.MISSING, "the package is not installed", "pip install wasmtime")
+    return Finding("wasmtime", Verdict.OK, found)
+
+
+def check_data_dir(data_dir: Path) -> Finding:
+    """A folder to write to, with room."""
+    folders = (data_dir.absolute(), *data_dir.absolute().parents)
+    existing = next(folder for folder in folders if os.access(folder, os.F_OK))
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        return Finding(
+            "data folder", Verdict.MISSING, f"{existing} is not writable", "set CAISSON_DATA_DIR to a folder of yours"
+        )
+    free_mb = shutil.disk_usage(existing).free >> 20
+    found = f"{data_dir}, {free_mb} MiB free"
+    if free_mb < MIN_FREE_MB:
+        return Finding("data folder", Verdict.LIMITED, found, f"free at least {MIN_FREE_MB} MiB there")
+    return Finding("data folder", Verdict.OK, found)
+
+
+def check_open_files() -> Finding:
+    """Enough file descriptors for many sandboxes and log streams at once."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = f"{_limit(soft)} (at most {_limit(hard)})"
+    if soft != resource.RLIM_INFINITY and soft < MIN_OPEN_FILES:
+        return Finding(
+            "open files", Verdict.LIMITED, found, f"ulimit -n {MIN_OPEN_FILES}, or LimitNOFILE= in the systemd unit"
+        )
+    return Finding("open files", Verdict.OK, found)
+
+
+def check_kvm(device: Path = Path("/dev/kvm")) -> Finding:
+    """Hardware virtualisation, for isolations that boot a kernel; whether it works shows only when one boots."""
+    if not device.exists():
+        return Finding(
+            "kvm", Verdict.LIMITED, f"{device} does not exist", "turn on virtualisation (nested, in a virtual machine)"
+        )
+    if not os.access(device, os.R_OK | os.W_OK):
+        return Finding(
+            "kvm", Verdict.LIMITED, f"{device} is not for this user", "usermod -aG kvm $USER, then log in again"
+        )
+    return Finding("kvm", Verdict.OK, f"{device} can be opened")
+
+
+def install(package: str) -> str:
+    """How to install a system package: the command on Debian and Ubuntu, words elsewhere."""
+    if shutil.which("apt-get"):
+        return f"apt-get install {package}"
+    return f"install {package} with this system's package manager"
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value == resource.RLIM_INFINITY else str(value)
+
+
+def _package(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def _number(path: str) -> int | None:
+    text = _text(path).strip()
+    return int(text) if text.isdigit() else None
