@@ -1,0 +1,46 @@
+"""Every conformance test runs once for each dialect this host can run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.conformance.dialects import DIALECTS, Dialect, Spec
+from tests.helpers.workloads import Answer, run
+
+
+@pytest.fixture(params=DIALECTS, ids=str)
+def dialect(request: pytest.FixtureRequest, http: httpx2.Client) -> Dialect:
+    """A dialect; skipped with the server's reason where its isolation is not available."""
+    chosen: Dialect = request.param
+    found = {backend["isolation"]: backend for backend in http.get("/v1/backends").json()}
+    backend = found.get(chosen.isolation)
+    if backend is None or chosen.runtime not in backend["runtimes"]:
+        pytest.skip(f"{chosen}: {backend['reason'] if backend else 'the backend is not loaded'}")
+    return chosen
+
+
+class Speaker:
+    """Runs a dialect's sentences."""
+
+    def __init__(self, http: httpx2.Client, dialect: Dialect) -> None:
+        self._http = http
+        self._dialect = dialect
+
+    def run(self, sentence: Spec | None, **members: Any) -> Answer:
+        """Run it to its end; the test is skipped if the language has no such sentence."""
+        return run(self._http, **self.spec(sentence), **members)
+
+    def spec(self, sentence: Spec | None) -> dict[str, Any]:
+        """The request."""
+        if sentence is None:
+            pytest.skip(f"{self._dialect.runtime} has no way to say this")
+        return {"runtime": self._dialect.runtime, "isolation": self._dialect.isolation, **sentence}
+
+
+@pytest.fixture
+def speak(http: httpx2.Client, dialect: Dialect) -> Speaker:
+    """Runs sentences of the dialect."""
+    return Speaker(http, dialect)
