@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import structlog
 from starlette.types import Scope
 
 from caisson.errors import Refusal, Refused
-from caisson.store.records import KeyScope
+from caisson.store.errors import StoreError
+from caisson.store.records import ApiKey, KeyScope
 from caisson.store.store import Store
+
+logger = structlog.get_logger(__name__)
 
 DEFAULT_TENANT = "default"
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 """What a load balancer or a code generator asks for, which has no key."""
 MAX_KEY_CHARS = 256
+NOTE_USE_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +55,21 @@ class Authenticator:
         if len(key) > MAX_KEY_CHARS or not key.isascii():
             raise _unauthenticated("the API key is not valid")
         found = await self._store.find_key(hashlib.sha256(key.encode()).hexdigest())
-        if found is None or not found.valid(datetime.now(UTC)):
+        if found is None:
             raise _unauthenticated("the API key is not valid, or no longer")
         needed = needed_scope(scope["method"], scope["path"])
         if needed not in found.scopes and KeyScope.ADMIN not in found.scopes:
             raise Refused(403, Refusal.FORBIDDEN, f"the API key does not have the scope `{needed}`")
+        await self._note_use(found)
         return Principal(found.tenant, found.scopes)
+
+    async def _note_use(self, key: ApiKey) -> None:
+        now = datetime.now(UTC)
+        if key.last_used_at is None or now - key.last_used_at > NOTE_USE_EVERY:
+            try:
+                await self._store.touch_key(key.digest, now)
+            except StoreError as error:
+                logger.warning("the use of a key could not be noted", key=key.prefix, error=error.detail)
 
 
 def presented_key(scope: Scope) -> str | None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from starlette.types import Receive
 
-from caisson.errors import Refused
+from caisson.errors import CaissonError
 
 T = TypeVar("T")
 
@@ -20,21 +20,21 @@ class ClientGone(Exception):
 async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
     """The result of `work`. If the client goes away, `work` is cancelled and, once it has ended, ClientGone raised.
 
-    The request's body must have been read. Raises what `work` raises if that is Refused.
+    The request's body must have been read. Raises what `work` raises if that is a CaissonError.
     """
-    outcome: T | Refused
+    outcome: T | CaissonError
     try:
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(raise_when_gone(receive))
             try:
                 outcome = await work
-            except Refused as refused:
+            except CaissonError as error:
                 # Kept out of the group, which would wrap it.
-                outcome = refused
+                outcome = error
             watcher.cancel()
     except* ClientGone:
         raise ClientGone from None
-    if isinstance(outcome, Refused):
+    if isinstance(outcome, CaissonError):
         raise outcome
     return outcome
 

@@ -15,8 +15,9 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from caisson.api.auth import Authenticator
-from caisson.api.problems import internal_problem, problem_response
+from caisson.api.problems import internal_problem, problem_response, storage_problem
 from caisson.errors import Refusal, Refused
+from caisson.store.errors import StoreError
 
 logger = structlog.get_logger(__name__)
 
@@ -62,6 +63,8 @@ class Guard:
             await self._app(scope, receive, send_secured)
         except Refused as refused:
             await problem_response(refused)(scope, receive, send_secured)
+        except StoreError as error:
+            await storage_problem(error)(scope, receive, send_secured)
         except Exception:
             logger.exception("request failed", method=scope["method"], path=scope["path"])
             if started:

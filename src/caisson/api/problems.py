@@ -22,12 +22,14 @@ from caisson.answers import Problem
 from caisson.api.connection import ClientGone
 from caisson.api.validation import refusal_of_query
 from caisson.errors import Refusal, Refused
+from caisson.store.errors import StoreError
 
 logger = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_PAGE = "/docs/reference/errors"
 MAX_DETAIL_CHARS = 1000
+STORE_RETRY_AFTER_S = 5
 LINGER_S = 2.0
 LINGER_BYTES = 64 << 20
 CLIENT_CLOSED_REQUEST = 499
@@ -105,6 +107,13 @@ def problem_response(refused: Refused) -> Response:
     return kind(msgspec.json.encode(problem), refused.status, headers, MEDIA_TYPE)
 
 
+def storage_problem(error: StoreError) -> Response:
+    """The answer when the store fails: what was asked for was not done, and may be asked for again."""
+    logger.error("the store failed a request", error=error.detail)
+    message = f"the store cannot do this now: {error.message}"
+    return problem_response(Refused(503, Refusal.STORAGE, message, retry_after_s=STORE_RETRY_AFTER_S))
+
+
 def internal_problem() -> Response:
     """The answer when the fault is ours; what happened is in the log only."""
     return problem_response(Refused(500, Refusal.INTERNAL, "The server made a mistake; its log says more."))
@@ -118,6 +127,10 @@ def add_handlers(app: FastAPI) -> None:
         if error.detail != error.message:
             logger.info("request refused", path=request.url.path, reason=error.reason, detail=error.detail)
         return problem_response(error)
+
+    @app.exception_handler(StoreError)
+    async def store_failed(request: Request, error: StoreError) -> Response:
+        return storage_problem(error)
 
     @app.exception_handler(RequestValidationError)
     async def bad_query(request: Request, error: RequestValidationError) -> Response:

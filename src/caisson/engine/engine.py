@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ class Engine:
         lines = await self._store.log_lines(workload_id, after, limit, PAGE_BYTES)
         return LogPage(workload_id=workload_id, lines=lines, next_seq=lines[-1].seq if lines else after)
 
-    async def backends(self) -> list[BackendView]:
+    async def backends(self) -> builtins.list[BackendView]:
         """What each isolation can do here."""
         pools = self._pools.views()
         return [
@@ -190,7 +191,7 @@ class Engine:
             for isolation, found in sorted(self._capabilities.items())
         ]
 
-    async def nodes(self) -> list[NodeView]:
+    async def nodes(self) -> builtins.list[NodeView]:
         """This node."""
         running = [live for live in self._dispatcher if live.workload.status is Status.RUNNING]
         settings = self._settings
@@ -224,7 +225,7 @@ class Engine:
             series=series(finished),
             queued=self._admission.queued,
             running=self._admission.running,
-            log_streams=int(metrics.log_streams_open.collect()[0].samples[0].value),
+            log_streams=int(next(iter(metrics.log_streams_open.collect())).samples[0].value),
         )
 
     async def readiness(self) -> str | None:

@@ -22,6 +22,7 @@ from caisson.engine.engine import Engine, Submission
 from caisson.errors import Refusal, Refused
 from caisson.model import IsolationChoice, LogLine, Runtime, Status, Stream, Workload
 from caisson.settings import Settings
+from caisson.store.errors import StoreError
 from caisson.store.records import ApiKey, KeyScope, ListQuery
 from caisson.store.store import Store
 
@@ -110,6 +111,8 @@ class KeysDouble:
     """Knows API keys by their secret."""
 
     keys: dict[str, ApiKey] = field(default_factory=dict)
+    touched: list[str] = field(default_factory=list)
+    fails: bool = False
 
     def add(self, secret: str, *scopes: str, **changes: Any) -> None:
         digest = hashlib.sha256(secret.encode()).hexdigest()
@@ -117,7 +120,12 @@ class KeysDouble:
         self.keys[secret] = ApiKey(digest=digest, scopes=frozenset(map(KeyScope, scopes)), **given)
 
     async def find_key(self, digest: str) -> ApiKey | None:
-        return next((key for key in self.keys.values() if key.digest == digest), None)
+        if self.fails:
+            raise StoreError("the disk is full")
+        return next((key for key in self.keys.values() if key.digest == digest and key.valid(datetime.now(UTC))), None)
+
+    async def touch_key(self, digest: str, now: datetime) -> None:
+        self.touched.append(digest)
 
 
 def make_app(engine: EngineDouble, data_dir: Path, keys: KeysDouble | None = None, **settings: Any) -> FastAPI:

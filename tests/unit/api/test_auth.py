@@ -82,6 +82,22 @@ async def test_a_revoked_key_ends_at_once(tmp_path: Path, keys: KeysDouble) -> N
         assert (await http.get("/v1/workloads")).status_code == 401
 
 
+async def test_the_use_of_a_key_is_noted_now_and_then(tmp_path: Path, keys: KeysDouble) -> None:
+    keys.add("recent", "read", last_used_at=datetime.now(UTC))
+    async with client(make_app(EngineDouble(), tmp_path, keys, **EVERYWHERE)) as http:
+        for secret in ("reader", "recent", "wrong"):
+            await http.get("/v1/workloads", headers={"X-API-Key": secret})
+    assert keys.touched == [keys.keys["reader"].digest]
+
+
+async def test_a_store_that_fails_is_told_as_such(tmp_path: Path, keys: KeysDouble) -> None:
+    keys.fails = True
+    async with client(make_app(EngineDouble(), tmp_path, keys, **EVERYWHERE), headers={"X-API-Key": "reader"}) as http:
+        answer = await http.get("/v1/workloads")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "storage")
+    assert "Retry-After" in answer.headers
+
+
 async def test_on_loopback_a_key_is_not_needed_but_a_wrong_one_is_refused(tmp_path: Path, keys: KeysDouble) -> None:
     async with client(make_app(EngineDouble(), tmp_path, keys)) as http:
         assert (await http.get("/v1/workloads")).status_code == 200
