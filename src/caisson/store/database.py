@@ -1,0 +1,102 @@
+"""Connections to the database, SQLite or PostgreSQL, and what its failures are called."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+
+from caisson.store.errors import StoreError
+
+READERS = 4
+"""Read connections, and threads that use them."""
+BUSY_TIMEOUT_MS = 5_000
+"""How long another process may keep the database locked before a statement fails."""
+WAL_LIMIT_BYTES = 64 << 20
+_DESCRIPTIONS = {
+    "SQLITE_FULL": "the disk is full",
+    "53100": "the disk is full",
+    "SQLITE_BUSY": "the database is locked",
+    "SQLITE_BUSY_SNAPSHOT": "the database is locked",
+    "55P03": "the database is locked",
+}
+
+
+def writing_engine(url: str) -> Engine:
+    """An engine with one connection, for the thread that writes. Raises StoreError."""
+    engine = _create(url, pool_size=1, max_overflow=0)
+    if engine.dialect.name == "sqlite":
+        # A transaction that began as a reader cannot always become a writer, so it begins as one.
+        event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def reading_engine(url: str) -> Engine:
+    """An engine whose connections read, each statement seeing what was committed before it. Raises StoreError."""
+    engine = _create(url, pool_size=READERS, max_overflow=0, isolation_level="AUTOCOMMIT")
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only = ON").close())
+    return engine
+
+
+def store_error(error: Exception) -> StoreError:
+    """What to raise for a failure of the database. Statements and their values stay out of it: they hold code."""
+    cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
+    message = _DESCRIPTIONS.get(_code(cause), "the database failed")
+    # PostgreSQL's full text may quote the row.
+    text = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
+    return StoreError(message, detail=f"{message}: {type(cause).__name__}: {text or cause}")
+
+
+def concerns_everyone(error: Exception) -> bool:
+    """True if a failure has nothing to do with what was being written."""
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or _code(error.orig) in _DESCRIPTIONS)
+
+
+def _code(error: BaseException | None) -> str:
+    """SQLite's name for it, or PostgreSQL's number."""
+    return str(getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None))
+
+
+def _create(url: str, **options: Any) -> Engine:
+    try:
+        parsed = make_url(url)
+        engine = create_engine(parsed, hide_parameters=True, **options)
+    except SQLAlchemyError as error:
+        raise StoreError(f"the database address cannot be used: {error}") from error
+    match engine.dialect.name:
+        case "sqlite" if parsed.database:
+            Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            event.listen(engine, "connect", _prepare_sqlite)
+        case "postgresql":
+            event.listen(engine, "connect", _prepare_postgresql)
+        case name:
+            raise StoreError(f"the database must be a SQLite file or PostgreSQL, not {name}")
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # Python's own transaction control begins one before some statements only; here SQLAlchemy says when.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        f"journal_size_limit = {WAL_LIMIT_BYTES}",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _prepare_postgresql(connection: Any, _record: object) -> None:
+    connection.execute("SET synchronous_commit = on")
+    connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+    connection.commit()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
