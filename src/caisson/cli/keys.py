@@ -86,7 +86,7 @@ def revoke(
     data_dir: DataDir = None,
 ) -> None:
     """Revoke a key, at once and for good."""
-    if not _with_store(data_dir, lambda store: store.revoke_key(_prefix_of(prefix), datetime.now(UTC))):
+    if not _with_store(data_dir, lambda store: store.revoke_key(_prefix_of(prefix))):
         fail(f"there is no key {prefix} in force; `caisson keys ls` shows them")
     typer.echo(f"{prefix} is revoked")
 
