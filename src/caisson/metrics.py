@@ -45,6 +45,11 @@ log_streams_open = Gauge("caisson_log_streams_open", "Readers connected to a log
 requests_refused = Counter("caisson_requests_refused_total", "Requests answered with a problem.", ["reason"])
 
 
+def open_log_streams() -> int:
+    """Readers connected to a log stream now."""
+    return int(next(iter(log_streams_open.collect())).samples[0].value)
+
+
 def _create_labels() -> None:
     for runtime in Runtime:
         workloads_accepted.labels(runtime)

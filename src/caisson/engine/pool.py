@@ -164,6 +164,7 @@ class Pool:
                 self._failures = 0
                 slot = _Slot(sandbox, asyncio.Event())
                 self._offer(slot)
+                self.fill()
                 await slot.released.wait()
         except SandboxError as error:
             if slot is not None:

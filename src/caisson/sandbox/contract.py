@@ -7,7 +7,7 @@ JSON is not parsed, and an exit code is only what the guest says.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,7 +97,7 @@ class Sandbox(Protocol):
     start: StartKind
     """How it came to be READY, from the backend's view: RESTORED or COLD. The pool reports WARM."""
 
-    def run(self, job: Job) -> AsyncIterator[Event]:
+    def run(self, job: Job) -> AsyncGenerator[Event, None]:
         """Deliver the job's files, set its limits, begin, and yield events until `Exited`.
 
         May be called once. The caller keeps the deadline: it stops iterating and calls `kill`. A slow caller slows the

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from caisson.errors import SandboxCrashed
@@ -35,7 +35,7 @@ class NoopSandbox:
         self.spec = spec
         self.start = StartKind.COLD
 
-    async def run(self, job: Job) -> AsyncIterator[Event]:
+    async def run(self, job: Job) -> AsyncGenerator[Event, None]:
         """Do what the code says."""
         for line in job.files[job.entrypoint].decode().splitlines():
             match line.split(maxsplit=1):
