@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import typer
 
-from caisson.cli.failing import complain
 from caisson.cli.spinner import Spinner
 from caisson.model import Stream
 
@@ -50,9 +49,9 @@ def _kill(client: Client, workload_id: str) -> None:
     except ApiError as error:
         if error.status != 409:
             raise
-        complain(f"stopped; workload {workload_id} had just ended")
+        typer.echo(f"stopped; workload {workload_id} had just ended", err=True)
     else:
-        complain(f"stopped; workload {workload_id} is killed")
+        typer.echo(f"stopped; workload {workload_id} is killed", err=True)
 
 
 @contextmanager

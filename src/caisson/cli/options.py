@@ -53,10 +53,15 @@ def connected(ctx: typer.Context, api: str | None, api_key: str | None) -> Itera
     url = api or early.api or _setting("CAISSON_API", file)
     key = api_key or early.api_key or _setting("CAISSON_API_KEY", file)
     try:
-        with Client(url, key) as client:
+        client = Client(url, key)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    try:
+        with client:
             yield client
     except ApiError as error:
-        fail(str(error), REFUSED)
+        hint = ". Give a key with --api-key or CAISSON_API_KEY" if error.status == 401 else ""
+        fail(f"{error}{hint}", REFUSED)
     except Unreachable as error:
         fail(str(error), UNREACHABLE)
     except ClientError as error:
