@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -30,6 +31,9 @@ from caisson.store.store import Store, open_store
 logger = structlog.get_logger(__name__)
 
 KEEP_ALIVE_S = 75
+GIL_SWITCH_S = 0.0005
+"""How long a busy event loop may keep the store's writer from going on after a flush. Python's 5 ms would be most of a
+request's time."""
 CLOSE_CONNECTIONS_S = 5
 SWEEP_EVERY_S = 600
 
@@ -45,6 +49,7 @@ class StartupError(CaissonError):
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartupError if it cannot start."""
     telemetry.configure(settings)
+    sys.setswitchinterval(GIL_SWITCH_S)
     with _own(settings.data_dir), _listen(settings.listen) as listener:
         uvloop.run(_serve(settings, listener))
 
@@ -64,6 +69,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=CLOSE_CONNECTIONS_S,
             )

@@ -21,7 +21,14 @@ from caisson.store.store import Store
 def create_app(engine: Engine, settings: Settings, store: Store, registry: CollectorRegistry = REGISTRY) -> FastAPI:
     """The application. API keys are needed unless only this machine can reach `settings.listen`."""
     loopback = is_loopback(split_listen(settings.listen)[0])
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Metrics and logs are our own; looking for a provider of its own would cost FastAPI time on every request.
+        telemetry={"tracing": settings.otlp_endpoint is not None, "metrics": False, "logs": False},
+    )
     app.state.services = Services(engine, settings.data_dir, registry)
     # Added as they are: `include_router` would put a second matcher in front of every request.
     for router in (workloads.submissions, workloads.router, logs.router, operations.router):

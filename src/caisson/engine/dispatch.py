@@ -66,6 +66,9 @@ class Dispatcher:
         attached = new is not None and new.attached
         live = Live(workload, tenant, spec, archive, attached, WorkloadLog(workload.id, self._store.append))
         self._live[workload.id] = live
+        if attached and new is not None and new.idempotency is None:
+            # Whoever waits for it is told nothing before its end, so nothing must be on disk before it begins.
+            live.accepted.set()
         live.task = self._tasks.create_task(self._live_through(live, isolation, new), name=f"workload {workload.id}")
         return live
 
@@ -119,7 +122,7 @@ class Dispatcher:
             with tracer.start_as_current_span("workload", attributes={"caisson.workload.id": live.workload.id}):
                 if new is not None:
                     committed = self._store.insert(new)
-                    if new.idempotency is not None or not live.attached:
+                    if not live.accepted.is_set():
                         await committed
                 live.accepted.set()
                 ticket = self._admission.enter(live.tenant, live.spec.resources.mem_mb)

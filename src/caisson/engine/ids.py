@@ -20,8 +20,11 @@ class IdMaker:
 
     def __call__(self) -> str:
         """The next id."""
-        fresh = (self._now_ms() << _RANDOM_BITS) | secrets.randbits(_RANDOM_BITS)
-        # Within a millisecond the ULID specification adds one to the last value; guessing ids gains nothing,
-        # because every look-up is by tenant.
-        self._last = fresh if fresh >> _RANDOM_BITS > self._last >> _RANDOM_BITS else self._last + 1
+        now_ms = self._now_ms()
+        if now_ms > self._last >> _RANDOM_BITS:
+            self._last = (now_ms << _RANDOM_BITS) | secrets.randbits(_RANDOM_BITS)
+        else:
+            # Within a millisecond the ULID specification adds one to the last value; guessing ids gains nothing,
+            # because every look-up is by tenant.
+            self._last += 1
         return str(ULID(self._last.to_bytes(16, "big")))
