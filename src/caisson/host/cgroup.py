@@ -168,8 +168,7 @@ class Tree:
 
     def group(self, name: str) -> Group:
         """Make the groups of one sandbox. Raises CgroupError, leaving nothing behind, if that fails."""
-        folders = {controller: parent / name for controller, parent in self.parents.items()}
-        group = Group(folders)
+        group = self.find(name)
         try:
             for path in group.paths:
                 path.mkdir(exist_ok=True)
@@ -177,6 +176,10 @@ class Tree:
             group.remove()
             raise CgroupError(f"the cgroup {name} could not be made: {error.strerror}") from error
         return group
+
+    def find(self, name: str) -> Group:
+        """The groups of a sandbox, whether they exist or not."""
+        return Group({controller: parent / name for controller, parent in self.parents.items()})
 
     def names(self) -> set[str]:
         """Names of the groups that exist."""

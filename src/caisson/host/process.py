@@ -73,6 +73,31 @@ class Process:
         self._followed.close()
 
 
+def start(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] = SAFE_ENV,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.DEVNULL,
+    stderr: int = subprocess.DEVNULL,
+    pass_fds: Collection[int] = (),
+) -> Process:
+    """Start a program, which the caller must `close`; raises CommandFailed if it cannot be started.
+
+    The descriptors given stay the caller's.
+    """
+    # Started on the loop's own thread on purpose: PR_SET_PDEATHSIG (bwrap --die-with-parent) fires when the *thread*
+    # that forked ends, see prctl(2). vfork makes this a matter of a millisecond.
+    try:
+        popen = subprocess.Popen(  # noqa: S603 - argv is made by us, and no shell is involved
+            argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds)
+        )
+    except OSError as error:
+        logger.error("command did not start", command=shlex.join(argv), error=str(error))
+        raise CommandFailed(f"{argv[0]} could not be started: {error.strerror}", detail=shlex.join(argv)) from error
+    return Process(popen, argv)
+
+
 @asynccontextmanager
 async def spawn(
     argv: Sequence[str],
@@ -83,10 +108,8 @@ async def spawn(
     stderr: int = subprocess.DEVNULL,
     pass_fds: Collection[int] = (),
 ) -> AsyncIterator[Process]:
-    """Start a program; raises CommandFailed if that is impossible. The descriptors given stay the caller's."""
-    # Started on the loop's own thread on purpose: PR_SET_PDEATHSIG (bwrap --die-with-parent) fires when the *thread*
-    # that forked ends, see prctl(2). vfork makes this a matter of a millisecond.
-    process = _start(argv, env, stdin, stdout, stderr, pass_fds)
+    """`start` a program that is killed, and seen to end, when the context is left."""
+    process = start(argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
     try:
         yield process
     finally:
@@ -126,19 +149,6 @@ async def run(
         logger.error("command failed", command=completed.command, code=code, stderr=text[-4000:])
         raise CommandFailed(f"{argv[0]} failed with code {code}: {text[-1000:]}", detail=f"{completed.command}\n{text}")
     return completed
-
-
-def _start(
-    argv: Sequence[str], env: Mapping[str, str], stdin: int, stdout: int, stderr: int, pass_fds: Collection[int]
-) -> Process:
-    try:
-        popen = subprocess.Popen(  # noqa: S603 - argv is made by us, and no shell is involved
-            argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds)
-        )
-    except OSError as error:
-        logger.error("command did not start", command=shlex.join(argv), error=str(error))
-        raise CommandFailed(f"{argv[0]} could not be started: {error.strerror}", detail=shlex.join(argv)) from error
-    return Process(popen, argv)
 
 
 async def _drain(pipe: FileIO, limit: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -25,3 +25,32 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     if cancelled is not None and task.exception() is None:
         raise cancelled
     return task.result()
+
+
+class Teardown:
+    """What must be undone: last in, first out, once, all of it, whatever fails or is cancelled meanwhile."""
+
+    def __init__(self) -> None:
+        self._steps: list[Callable[[], Awaitable[None] | None]] = []
+
+    def push(self, undo: Callable[[], Awaitable[None] | None]) -> None:
+        """Have `undo` called before everything that was pushed earlier."""
+        self._steps.append(undo)
+
+    async def close(self) -> None:
+        """Undo everything. Idempotent. Raises what failed, several failures together as a group."""
+        await uninterrupted(self._close())
+
+    async def _close(self) -> None:
+        failures: list[Exception] = []
+        while self._steps:
+            try:
+                pending = self._steps.pop()()
+                if pending is not None:
+                    await pending
+            except Exception as error:
+                failures.append(error)
+        if len(failures) == 1:
+            raise failures[0]
+        if failures:
+            raise ExceptionGroup("clean-up failed", failures)

@@ -1,0 +1,158 @@
+"""The isolate backend: Deno and wasmtime, one process for each workload, under bubblewrap."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from caisson.backends.isolate.boot import boot
+from caisson.backends.isolate.deno import find_deno
+from caisson.backends.isolate.guest import Guest
+from caisson.backends.isolate.host import check_host, explain
+from caisson.backends.isolate.jail import Place
+from caisson.backends.isolate.reclaim import reclaim
+from caisson.backends.isolate.stage import NO_STAGE, Stage, set_stage
+from caisson.backends.isolate.wasm import find_wasmtime
+from caisson.errors import SandboxError, StartFailed, Unavailable
+from caisson.host.cgroup import CgroupError, Tree, node_tree
+from caisson.model import Isolation, Runtime
+from caisson.sandbox.contract import BackendContext, Capabilities, Sandbox, SandboxSpec
+from caisson.settings import Settings
+
+_UIDS = 10_000
+_SYSTEM_FOLDERS = ("/usr", "/lib", "/lib64", "/bin")
+"""Where everybody may read, so that nothing there needs a stage."""
+_FINDERS = {Runtime.NODE: find_deno, Runtime.WASM: find_wasmtime}
+
+
+class IsolateBackend:
+    """A `Backend` of the contract."""
+
+    name = "isolate"
+    isolation = Isolation.ISOLATE
+
+    def __init__(self, context: BackendContext) -> None:
+        if not isinstance(context.settings, Settings):
+            raise TypeError("the isolate backend needs caisson's own settings")
+        self._settings = context.settings
+        self._node_id = context.node_id
+        self._sandboxes = context.node_dir / "isolate"
+        self._guests: dict[Runtime, Guest] = {}
+        self._stage: Stage = NO_STAGE
+        self._tree: Tree | None = None
+        self._uids: set[int] = set()
+        self._live = 0
+
+    async def probe(self) -> Capabilities:
+        """See `Backend.probe`. Boots one sandbox of each runtime to know."""
+        try:
+            facts = await check_host()
+            missing = await self._find_guests()
+            await self._prepare_stage()
+            for runtime in list(self._guests):
+                try:
+                    async with self.boot(SandboxSpec(runtime, mem_mb=64, disk_mb=1)):
+                        pass
+                except StartFailed as error:
+                    missing[runtime] = explain(error).message
+                    del self._guests[runtime]
+                    if not self._guests:
+                        raise explain(error) from error
+        except SandboxError as error:
+            fix = error.fix if isinstance(error, Unavailable) else None
+            return Capabilities(self.isolation, available=False, reason=error.message, fix=fix)
+        tree = self._node_tree()
+        limits = {"mem_mb", "disk_mb", "timeout_s", "max_output_bytes"}
+        limits |= {"cpus"} if "cpu" in tree.controllers else set()
+        limits |= {"pids"} if "pids" in tree.controllers or os.getuid() == 0 else set()
+        self._drop_tree_if_idle()
+        facts |= {guest.name: guest.version for guest in self._guests.values()}
+        facts["cgroup"] = ", ".join(sorted(tree.controllers)) or "none: " + next(iter(tree.missing.values()), "")
+        return Capabilities(
+            self.isolation,
+            available=True,
+            runtimes=frozenset(self._guests),
+            missing=missing,
+            limits=frozenset(limits),
+            facts=facts,
+        )
+
+    def boot(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:
+        """See `Backend.boot`."""
+        return self._boot(spec)
+
+    async def reclaim(self) -> int:
+        """See `Backend.reclaim`."""
+        try:
+            return await reclaim(self._sandboxes, self._node_tree())
+        finally:
+            self._drop_tree_if_idle()
+
+    @asynccontextmanager
+    async def _boot(self, spec: SandboxSpec) -> AsyncIterator[Sandbox]:
+        guest = self._guests.get(spec.runtime)
+        if guest is None:
+            raise Unavailable(f"this host has nothing that runs {spec.runtime} in an isolate")
+        if spec.network != "none":
+            raise Unavailable("the isolate backend gives no network")
+        uid = self._take_uid()
+        self._live += 1
+        try:
+            place = self._make_place(uid)
+            async with boot(place, spec, guest, self._settings.start_timeout_s) as sandbox:
+                yield sandbox
+        finally:
+            self._live -= 1
+            self._uids.discard(uid)
+            self._drop_tree_if_idle()
+
+    def _make_place(self, uid: int) -> Place:
+        name = secrets.token_hex(8)
+        try:
+            group = self._node_tree().group(name)
+        except CgroupError as error:
+            raise StartFailed("the sandbox did not start", detail=error.detail) from error
+        own_uid = uid if self._stage.namespace_fd is not None else None
+        return Place(name, self._sandboxes / name, group, self._stage, own_uid)
+
+    async def _find_guests(self) -> dict[Runtime, str]:
+        missing = {}
+        for runtime, find in _FINDERS.items():
+            try:
+                self._guests[runtime] = await find()
+            except Unavailable as error:
+                missing[runtime] = f"{error.message} ({error.fix})"
+        if not self._guests:
+            raise Unavailable("neither Deno nor wasmtime works here", fix="; ".join(missing.values()))
+        return missing
+
+    async def _prepare_stage(self) -> None:
+        await asyncio.to_thread(self._sandboxes.mkdir, 0o711, parents=True, exist_ok=True)
+        if os.getuid() != 0 or self._stage is not NO_STAGE:
+            return
+        sources = {mount.source for guest in self._guests.values() for mount in guest.mounts}
+        private = sorted(path for path in sources if not str(path).startswith(_SYSTEM_FOLDERS))
+        self._stage = await set_stage([*private, self._sandboxes])
+
+    def _take_uid(self) -> int:
+        # Each node begins elsewhere, so that two servers on one machine seldom give the same user to two sandboxes.
+        first = zlib.crc32(self._node_id.encode())
+        for number in range(_UIDS):
+            uid = self._settings.jail_uid_base + (first + number) % _UIDS
+            if uid not in self._uids:
+                self._uids.add(uid)
+                return uid
+        raise StartFailed("all user ids for sandboxes are in use")
+
+    def _node_tree(self) -> Tree:
+        self._tree = self._tree or node_tree(self._node_id)
+        return self._tree
+
+    def _drop_tree_if_idle(self) -> None:
+        if self._live == 0 and self._tree is not None:
+            self._tree.remove()
+            self._tree = None

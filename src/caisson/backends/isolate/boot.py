@@ -1,0 +1,133 @@
+"""Boots a sandbox to READY, and undoes all of it afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from caisson.backends.isolate.files import make_folder, remove_folder, write_state
+from caisson.backends.isolate.guest import Guest
+from caisson.backends.isolate.jail import PIDS, Place, launch_command, seccomp_pipe, total_bytes
+from caisson.backends.isolate.sandbox import IsolateSandbox
+from caisson.errors import StartFailed
+from caisson.host.cgroup import CgroupError, Limits
+from caisson.host.pidfd import Followed
+from caisson.host.pipes import Feeder, Fifos, enlarge
+from caisson.host.process import CommandFailed, Process, start
+from caisson.host.shield import Teardown
+from caisson.sandbox.channel import Channel, ChannelClosed
+from caisson.sandbox.contract import SandboxSpec
+from caisson.sandbox.protocol import NONCE_BYTES, FrameType, ProtocolError
+
+logger = structlog.get_logger(__name__)
+
+_EMPTY_S = 5.0
+_WORDS_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """The host's ends of what joins it to a sandbox."""
+
+    channel: Channel
+    stdin: Feeder
+    fifos: Fifos
+    info_fd: int
+
+
+@asynccontextmanager
+async def boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float) -> AsyncIterator[IsolateSandbox]:
+    """A READY sandbox. Leaving the context kills it, verifies its death and removes all it had. Raises StartFailed."""
+    teardown = Teardown()
+    try:
+        try:
+            sandbox = await _boot(place, spec, guest, timeout_s, teardown)
+        except (OSError, CgroupError, CommandFailed) as error:
+            raise StartFailed("the sandbox did not start", detail=f"{place.id}: {error}") from error
+        yield sandbox
+    finally:
+        await teardown.close()
+
+
+async def _boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float, teardown: Teardown) -> IsolateSandbox:
+    teardown.push(lambda: remove_folder(place.folder))
+    make_folder(place.folder)
+    teardown.push(lambda: _remove_group(place))
+    place.group.limit(Limits(mem_bytes=total_bytes(spec), pids=PIDS))
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    ends, process = _launch(place, spec, guest, nonce, teardown)
+    try:
+        await ends.channel.handshake(nonce, timeout_s)
+    except (TimeoutError, ProtocolError, ChannelClosed) as error:
+        process.kill()
+        raise StartFailed("the sandbox did not start", detail=await _last_words(place, ends.channel, error)) from error
+    init = Followed(json.loads(os.read(ends.info_fd, _WORDS_BYTES))["child-pid"])
+    teardown.push(init.close)
+    ends.fifos.connected()
+    write_state(place.folder, (process.pid, init.pid), place.group.paths)
+    sandbox = IsolateSandbox(place, spec, process, init, ends.channel, ends.stdin)
+    teardown.push(sandbox.kill)
+    return sandbox
+
+
+def _launch(place: Place, spec: SandboxSpec, guest: Guest, nonce: bytes, teardown: Teardown) -> tuple[_Ends, Process]:
+    """Start the chain. The host's ends are closed by `teardown`, the sandbox's once it has inherited them."""
+    fifos = Fifos(place.folder / "channel", os.getuid() if place.uid is None else place.uid)
+    teardown.push(fifos.release)
+    channel = Channel(fifos.read_fd, fifos.write_fd)
+    teardown.push(channel.close)
+    inherited: list[int] = []
+    try:
+        for type in (FrameType.STDOUT, FrameType.STDERR):
+            read_fd, write_fd = os.pipe()
+            inherited.append(write_fd)
+            enlarge(read_fd)
+            channel.attach_plain(read_fd, type)
+        read_fd, write_fd = os.pipe()
+        inherited.append(read_fd)
+        stdin = Feeder(write_fd)
+        teardown.push(stdin.close)
+        info_fd, write_fd = os.pipe()
+        inherited.append(write_fd)
+        teardown.push(lambda: os.close(info_fd))
+        inherited.append(seccomp_pipe())
+        stdout, stderr, stdin_read, info_write, seccomp = inherited
+        chain = launch_command(place, spec, guest, nonce.hex(), seccomp_fd=seccomp, info_fd=info_write)
+        namespaces = [] if place.stage.namespace_fd is None else [place.stage.namespace_fd]
+        process = start(
+            chain, stdin=stdin_read, stdout=stdout, stderr=stderr, pass_fds=[info_write, seccomp, *namespaces]
+        )
+    finally:
+        for fd in inherited:
+            os.close(fd)
+    teardown.push(process.close)
+    return _Ends(channel, stdin, fifos, info_fd), process
+
+
+async def _last_words(place: Place, channel: Channel, error: Exception) -> str:
+    """What the chain wrote before it failed, for the log."""
+    words = b""
+    async with asyncio.timeout(_EMPTY_S):
+        while len(words) < _WORDS_BYTES and (frames := await channel.remainder()):
+            words += b"".join(frame.payload for frame in frames)
+    return f"{place.id}: {error}: {words[:_WORDS_BYTES].decode('utf-8', 'replace')}"
+
+
+async def _remove_group(place: Place) -> None:
+    """Remove the control groups once nobody is in them, which is also the proof that nobody is left."""
+    place.group.kill()
+    async with asyncio.timeout(_EMPTY_S):
+        while True:
+            try:
+                place.group.remove()
+                return
+            except CgroupError:
+                # A dead process leaves its groups a moment after its parent hears of its death, without any event.
+                await asyncio.sleep(0.001)

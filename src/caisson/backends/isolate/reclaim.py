@@ -1,0 +1,66 @@
+"""Removes what a dead server process of this node left behind, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from caisson.backends.isolate.files import State, read_state, remove_folder
+from caisson.errors import CaissonError
+from caisson.host.cgroup import CgroupError, Group, Tree
+from caisson.host.pidfd import Followed, start_ticks
+
+logger = structlog.get_logger(__name__)
+
+_DEATH_S = 10.0
+_RETRY_S = 0.01
+
+
+async def reclaim(sandboxes: Path, tree: Tree) -> int:
+    """End and remove every sandbox that has a folder in `sandboxes` or a group in `tree`; how many those were."""
+    folders = {folder.name: folder for folder in sandboxes.iterdir()} if sandboxes.is_dir() else {}
+    count = 0
+    for name in sorted(folders.keys() | tree.names()):
+        folder = folders.get(name)
+        state = State({}, ()) if folder is None else read_state(folder)
+        try:
+            await _remove(state, tree.find(name))
+            if folder is not None:
+                await asyncio.to_thread(remove_folder, folder)
+            count += 1
+        except (OSError, CaissonError, TimeoutError) as error:
+            # The next start tries again; the others are not to wait for it.
+            logger.error("a left-over sandbox could not be removed", sandbox=name, error=str(error))
+    return count
+
+
+async def _remove(state: State, group: Group) -> None:
+    for pid, ticks in state.processes.items():
+        await _end(pid, ticks)
+    # The server may have lived in another control group then, so what it wrote down counts as well.
+    left = Group({str(path): path for path in (*group.paths, *state.cgroups)})
+    left.kill()
+    async with asyncio.timeout(_DEATH_S):
+        while True:
+            try:
+                left.remove()
+                return
+            except CgroupError:
+                await asyncio.sleep(_RETRY_S)
+
+
+async def _end(pid: int, ticks: int) -> None:
+    try:
+        process = Followed(pid)
+    except ProcessLookupError:
+        return
+    try:
+        # Compared only now that the pidfd is held: from here on the number cannot come to mean another process.
+        if start_ticks(pid) == ticks:
+            process.kill()
+            async with asyncio.timeout(_DEATH_S):
+                await process.wait()
+    finally:
+        process.close()

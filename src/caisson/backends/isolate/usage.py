@@ -1,0 +1,58 @@
+"""What a sandbox used since its workload began, from its control group or else from /proc."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from caisson.host.cgroup import Group
+from caisson.model import Usage
+
+_TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(slots=True)
+class Meter:
+    """Measures one sandbox. `pid` is the only process inside."""
+
+    group: Group
+    pid: int
+    _cpu_ms_before: float = 0
+    _last: Usage = field(default_factory=Usage)
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self.group.reset_peak()
+        self._cpu_ms_before = self._measure().cpu_ms or 0
+
+    def read(self) -> Usage:
+        """What was used so far; the last known values once the sandbox is dead."""
+        now = self._measure()
+        cpu_ms = None if now.cpu_ms is None else round(max(0, now.cpu_ms - self._cpu_ms_before), 3)
+        self._last = Usage(
+            cpu_ms=self._last.cpu_ms if cpu_ms is None else cpu_ms,
+            peak_mem_mb=self._last.peak_mem_mb if now.peak_mem_mb is None else now.peak_mem_mb,
+        )
+        return self._last
+
+    def _measure(self) -> Usage:
+        reading = self.group.read()
+        cpu_ms = None if reading.cpu_us is None else reading.cpu_us / 1000
+        peak_mb = None if reading.peak_bytes is None else round(reading.peak_bytes / (1 << 20), 1)
+        with suppress(OSError):
+            if cpu_ms is None:
+                stat = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+                cpu_ms = (int(stat[11]) + int(stat[12])) * _TICK_MS
+            if peak_mb is None:
+                peak_mb = round(status_kib(self.pid, "VmHWM") / 1024, 1)
+        return Usage(cpu_ms=cpu_ms, peak_mem_mb=peak_mb)
+
+
+def status_kib(pid: int, name: str) -> int:
+    """A figure of /proc/PID/status, such as VmData, in KiB. Raises OSError if the process is gone."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1])
+    raise ProcessLookupError(f"process {pid} has no {name}: it has ended")

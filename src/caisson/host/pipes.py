@@ -1,0 +1,82 @@
+"""Pipes of which this process holds one end and a sandbox the other."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+PIPE_BYTES = 256 * 1024
+
+
+class Feeder:
+    """Writes bytes into a descriptor in the background, then closes it. Owns the descriptor; needs a running loop."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._unsent = memoryview(b"")
+        self._loop = asyncio.get_running_loop()
+        os.set_blocking(fd, False)
+
+    def feed(self, data: bytes) -> None:
+        """Begin to write `data`, all there is. A reader that goes away ends it quietly: nobody need read its input."""
+        self._unsent = memoryview(data)
+        self._write()
+
+    def close(self) -> None:
+        """Close the descriptor, whatever is left to write. Idempotent."""
+        if self._fd >= 0:
+            self._loop.remove_writer(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _write(self) -> None:
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[os.write(self._fd, self._unsent) :]
+        except BlockingIOError:
+            self._loop.add_writer(self._fd, self._write)
+            return
+        except OSError:
+            self._unsent = memoryview(b"")
+        self.close()
+
+
+class Fifos:
+    """Two named pipes in a folder: `in` is what the sandbox reads, `out` what it writes.
+
+    Until the sandbox has opened its ends, this process holds those too: opening a FIFO for writing fails without a
+    reader, and reading one without a writer looks like its end, see fifo(7).
+    """
+
+    def __init__(self, folder: Path, owner: int) -> None:
+        """Make them, for `owner` alone."""
+        paths = [folder / "in", folder / "out"]
+        for path in paths:
+            os.mkfifo(path, 0o600)
+            os.chown(path, owner, owner)
+        flags = os.O_NONBLOCK | os.O_CLOEXEC
+        self._theirs = [os.open(path, os.O_RDWR | flags) for path in paths]
+        self.write_fd = os.open(paths[0], os.O_WRONLY | flags)
+        self.read_fd = os.open(paths[1], os.O_RDONLY | flags)
+        self._paths = paths
+        enlarge(self.read_fd)
+
+    def connected(self) -> None:
+        """The sandbox has opened both: from now on its end is seen as the end, and nobody can open them again."""
+        for path in self._paths:
+            path.unlink()
+        self.release()
+
+    def release(self) -> None:
+        """Close the ends held for the sandbox; the others are their taker's. Idempotent."""
+        while self._theirs:
+            os.close(self._theirs.pop())
+
+
+def enlarge(fd: int) -> None:
+    """Let a pipe hold more, so that a chatty program and its reader change turns less often."""
+    with suppress(OSError):  # an unprivileged user has a budget for pipes; a small pipe works as well
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
