@@ -15,7 +15,7 @@ import typer
 from caisson.cli import quantities
 from caisson.cli.failing import fail
 from caisson.cli.options import Json
-from caisson.cli.serve import load_settings
+from caisson.cli.serve import load_settings, store_name
 from caisson.store.records import ApiKey, KeyScope
 
 if TYPE_CHECKING:
@@ -124,4 +124,4 @@ def _with_store(data_dir: Path | None, use: Callable[[Store], Awaitable[T]]) -> 
     except OSError as error:
         fail(f"the data folder {settings.data_dir} cannot be used: {error.strerror}. Choose another with --data-dir.")
     except CaissonError as error:
-        fail(f"the store {settings.store_url} cannot be used: {error.detail}")
+        fail(f"the store cannot be used: {error.message} ({store_name(settings)})")

@@ -26,13 +26,20 @@ def serve(
     settings = load_settings(listen=listen, data_dir=data_dir)
     from caisson import app
     from caisson.errors import CaissonError
+    from caisson.store.errors import StoreError
 
     try:
         app.serve(settings)
-    except app.StartupError as error:
-        fail(f"the server cannot start: {error.message}. To mend it: {error.fix}.")
+    except StoreError as error:
+        fail(f"the server cannot start: {error.message} ({store_name(settings)})")
     except CaissonError as error:
-        fail(f"the server cannot start: {error.detail}")
+        fix = getattr(error, "fix", None)
+        fail(f"the server cannot start: {error.message}" + (f". To mend it: {fix}." if fix else ""))
+
+
+def store_name(settings: Settings) -> str:
+    """Where the store is, in words that give no password away."""
+    return "CAISSON_DATABASE_URL" if settings.database_url else str(settings.data_dir / "caisson.db")
 
 
 def load_settings(**given: object) -> Settings:
