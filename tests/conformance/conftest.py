@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from tests.conformance.dialects import DIALECTS, Dialect, Spec
-from tests.helpers.workloads import Answer, run
+from tests.helpers.runs import Answer, run
 
 
 @pytest.fixture(params=DIALECTS, ids=str)

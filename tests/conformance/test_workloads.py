@@ -10,7 +10,7 @@ import pytest
 
 from tests.conformance.conftest import Speaker
 from tests.conformance.dialects import Dialect
-from tests.helpers.workloads import events, logs, outcome, submit, text_of
+from tests.helpers.runs import events, logs, outcome, submit, text_of
 
 
 def test_a_program_completes_and_its_output_is_in_the_log(

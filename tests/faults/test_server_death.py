@@ -12,8 +12,8 @@ import pytest
 
 from tests.helpers.leaks import assert_nothing_left
 from tests.helpers.processes import descendants
+from tests.helpers.runs import events, logs, outcome, submit, wait
 from tests.helpers.server import Server
-from tests.helpers.workloads import events, logs, outcome, submit, wait
 
 FOREVER = "console.log('begun'); for (;;) {}"
 

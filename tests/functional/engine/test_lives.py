@@ -8,8 +8,8 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
+from tests.helpers.runs import outcome, run, submit, wait
 from tests.helpers.server import Server, wait_until
-from tests.helpers.workloads import outcome, run, submit, wait
 
 FOREVER = "for (;;) {}"
 NAP = "await new Promise((r) => setTimeout(r, 300)); console.log('awake')"

@@ -9,8 +9,8 @@ from itertools import islice
 import httpx2
 import pytest
 
+from tests.helpers.runs import Answer, events, logs, run, submit, wait
 from tests.helpers.server import Server
-from tests.helpers.workloads import Answer, events, logs, run, submit, wait
 
 COUNT_TO = "for (let i = 0; i < {n}; i++) {{ console.log(i); {pause} }}"
 SLOWLY = "await new Promise((r) => setTimeout(r, 5))"
