@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from tests.helpers.leaks import assert_nothing_new, footprint
+from tests.helpers.postgres import Postgres, running_postgres
 from tests.helpers.processes import adopt_orphans
 from tests.helpers.server import Server, running_server
 
@@ -48,6 +49,13 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
             return stack.enter_context(running_server(tmp_path / folder, **settings))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture

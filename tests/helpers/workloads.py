@@ -1,71 +1,97 @@
-"""Short forms for running workloads and reading what is said about them, over plain HTTP."""
+"""Workloads in any state, made up for tests of what keeps them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import string
+from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
-import httpx2
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
 
-Answer = dict[str, Any]
+from caisson.engine.ids import IdMaker
+from caisson.model import (
+    Isolation,
+    IsolationChoice,
+    LogLine,
+    Reason,
+    Runtime,
+    StartKind,
+    Status,
+    Stream,
+    Timings,
+    Workload,
+    WorkloadError,
+    WorkloadSpec,
+)
+from caisson.store.records import LogChunk, NewWorkload
 
-
-def run(http: httpx2.Client, **spec: Any) -> Answer:
-    """Run a workload, JavaScript unless said otherwise, and return the finished workload."""
-    answer = http.post("/v1/workloads", json={"runtime": "node", **spec})
-    assert answer.status_code == 200, answer.text
-    finished: Answer = answer.json()
-    return finished
-
-
-def submit(http: httpx2.Client, **spec: Any) -> str:
-    """Hand in a workload and return its id."""
-    answer = http.post("/v1/workloads/async", json={"runtime": "node", **spec})
-    assert answer.status_code == 202, answer.text
-    accepted: Answer = answer.json()
-    return str(accepted["id"])
-
-
-def wait(http: httpx2.Client, workload_id: str, seconds: float = 60) -> Answer:
-    """Wait for a terminal state and return the workload."""
-    answer = http.get(f"/v1/workloads/{workload_id}", params={"wait": seconds})
-    assert answer.status_code == 200, answer.text
-    workload: Answer = answer.json()
-    assert workload["status"] in ("completed", "failed", "killed"), workload
-    return workload
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+new_id = IdMaker()
 
 
-def outcome(workload: Answer) -> tuple[str, str | None]:
-    """Status, and the error's reason if there is one."""
-    error = workload["error"]
-    return workload["status"], error and error["reason"]
+def noise(length: int) -> str:
+    """Text that no compression makes much smaller, the same each time."""
+    return "".join(Random(length).choices(string.printable, k=length))
 
 
-def logs(http: httpx2.Client, workload_id: str) -> list[Answer]:
-    """Every stored log line."""
-    lines: list[Answer] = []
-    while page := http.get(
-        f"/v1/workloads/{workload_id}/logs/history", params={"after": len(lines) - 1, "limit": 10_000}
-    ).json()["lines"]:
-        lines += page
-    return lines
+def accepted(
+    *,
+    tenant: str = "default",
+    code: str = "console.log(1)",
+    archive: str | None = None,
+    attached: bool = False,
+    idempotency: tuple[str, str] | None = None,
+    **members: Any,
+) -> NewWorkload:
+    """A pending workload as the engine hands it to the store."""
+    given: dict[str, Any] = {
+        "id": new_id(),
+        "status": Status.PENDING,
+        "runtime": Runtime.NODE,
+        "isolation": IsolationChoice.AUTO,
+        "isolation_used": Isolation.ISOLATE,
+        "created_at": NOON,
+    }
+    workload = Workload(**given | members)
+    spec = msgspec.json.encode(WorkloadSpec(runtime=workload.runtime, code=code, labels=workload.labels))
+    return NewWorkload(workload, tenant, spec, archive, attached, idempotency)
 
 
-def text_of(lines: list[Answer], stream: str = "stdout") -> list[str]:
-    """The text of one stream's lines."""
-    return [line["line"] for line in lines if line["stream"] == stream]
+def running(workload: Workload) -> Workload:
+    """The same, after its start."""
+    return replace(
+        workload, status=Status.RUNNING, start=StartKind.WARM, node_id="node-1", started_at=NOON + timedelta(seconds=1)
+    )
 
 
-def events(http: httpx2.Client, workload_id: str, last_id: int | None = None) -> Iterator[tuple[str, Answer]]:
-    """Events of a log stream as they come: `("line", data)`, and `("done", data)` at the end."""
-    headers = {} if last_id is None else {"Last-Event-ID": str(last_id)}
-    with http.stream("GET", f"/v1/workloads/{workload_id}/logs", headers=headers) as answer:
-        assert answer.status_code == 200, answer.read()
-        kind = "line"
-        for line in answer.iter_lines():
-            if line.startswith("event: "):
-                kind = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                yield kind, json.loads(line.removeprefix("data: "))
-                kind = "line"
+def ended(
+    workload: Workload,
+    status: Status = Status.COMPLETED,
+    *,
+    finished_at: datetime = NOON + timedelta(seconds=2),
+    total_ms: float = 2000.0,
+    output: bytes = b'{"a":1}',
+) -> Workload:
+    """The same, after its end."""
+    reasons = {Status.FAILED: Reason.EXCEPTION, Status.KILLED: Reason.KILLED_BY_USER}
+    error = WorkloadError(reason=reasons[status], message="it was so") if status in reasons else None
+    return replace(
+        workload,
+        status=status,
+        error=error,
+        output=Raw(output if error is None else b"null"),
+        finished_at=finished_at,
+        timings=Timings(total_ms=total_ms),
+    )
+
+
+def chunk(workload_id: str, first_seq: int, *texts: str, stream: Stream = Stream.STDOUT) -> LogChunk:
+    """Consecutive log lines with these texts."""
+    lines = tuple(
+        LogLine(seq=seq, stream=stream, line=text, ts=NOON + timedelta(milliseconds=seq))
+        for seq, text in enumerate(texts, first_seq)
+    )
+    return LogChunk(workload_id, first_seq, lines)

@@ -6,7 +6,6 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
@@ -37,7 +36,7 @@ def writing_engine(url: str) -> Engine:
 
 def reading_engine(url: str) -> Engine:
     """An engine whose connections read, each statement seeing what was committed before it. Raises StoreError."""
-    engine = _create(url, pool_size=READERS, max_overflow=0, isolation_level="AUTOCOMMIT")
+    engine = _create(url, pool_size=READERS, max_overflow=0)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only = ON").close())
     return engine
@@ -48,8 +47,8 @@ def store_error(error: Exception) -> StoreError:
     cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
     message = _DESCRIPTIONS.get(_code(cause), "the database failed")
     # PostgreSQL's full text may quote the row.
-    text = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
-    return StoreError(message, detail=f"{message}: {type(cause).__name__}: {text or cause}")
+    text = cause.diag.message_primary if hasattr(cause, "diag") else cause
+    return StoreError(message, detail=f"{message}: {type(cause).__name__}: {text}")
 
 
 def concerns_everyone(error: Exception) -> bool:

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from caisson.store.database import store_error
 from caisson.store.errors import StoreError
 
+NEWEST = "0001"
+"""The revision that `tables` describes."""
 _LOCK_ID = 0xCA1550
 """Any number, as long as every Caisson uses the same."""
 
 
-def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Migrate, unless another process just did. Raises StoreError, and then nothing has changed."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+def migrate(engine: Engine, revision: str = NEWEST) -> None:
+    """Upgrade the database to a revision. Raises StoreError, and then nothing has changed."""
     try:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
+                # SQLite's transaction keeps other processes out by itself.
                 connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _LOCK_ID})
-            config.attributes["connection"] = connection
-            _check_known(connection, ScriptDirectory.from_config(config))
-            command.upgrade(config, revision)
+            present = present_revision(connection)
+            if present != revision:
+                _upgrade(connection, present, revision)
     except SQLAlchemyError as error:
         raise store_error(error) from error
 
@@ -41,9 +38,17 @@ def present_revision(connection: Connection) -> str | None:
     return revision
 
 
-def _check_known(connection: Connection, scripts: ScriptDirectory) -> None:
-    revision = present_revision(connection)
-    try:
-        scripts.get_revision(revision or "base")
-    except CommandError as error:
-        raise StoreError(f"the database was made by a newer version of Caisson (its revision is {revision})") from error
+def _upgrade(connection: Connection, present: str | None, revision: str) -> None:
+    # Imported where it is needed, once for each database: it would take 10 MB of every server's memory.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    # The file's syntax, in which `%` begins a reference, applies here too.
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if present is not None and present not in known:
+        raise StoreError(f"the database was made by a newer version of Caisson (its revision is {present})")
+    command.upgrade(config, revision)

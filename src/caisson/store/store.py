@@ -16,10 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from caisson.answers import Counts, WorkloadPage
 from caisson.model import LogLine, Workload
 from caisson.settings import Settings
-from caisson.store import keys, migrate, retention
+from caisson.store import keys, retention
 from caisson.store.batch import Append, Insert, Move, add_log_bytes
 from caisson.store.database import READERS, reading_engine, store_error, writing_engine
 from caisson.store.errors import IdempotencyClash, IllegalTransition, StoreError
+from caisson.store.migrate import migrate
 from caisson.store.reads import logs, stats, workloads
 from caisson.store.records import ApiKey, Finished, ListQuery, LogChunk, NewWorkload, Stored, Swept
 from caisson.store.writer import Writer
@@ -39,7 +40,7 @@ async def open_store(url: str) -> AsyncIterator[Store]:
     writing, reading = writing_engine(url), reading_engine(url)
     pool = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
     try:
-        await asyncio.to_thread(migrate.upgrade, writing)
+        await asyncio.to_thread(migrate, writing)
         writer = Writer(writing)
         writer.start()
         try:
@@ -85,7 +86,7 @@ class Store:
         return await self._read(workloads.get, workload_id, tenant)
 
     async def list(self, query: ListQuery) -> WorkloadPage:
-        """A page of workloads, newest first. Raises Refused (400) for a bad cursor."""
+        """A page of workloads, newest first. Raises Refused (422) for a bad cursor."""
         return await self._read(workloads.page, query)
 
     async def unfinished(self) -> builtins.list[Stored]:

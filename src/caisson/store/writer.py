@@ -152,7 +152,7 @@ class Writer:
                 _carry_out(connection, items, replacing)
         except Exception as error:
             if len(items) > 1 and not concerns_everyone(error):
-                logger.info("a batch is taken apart", count=len(items), error=store_error(error).detail)
+                logger.info("a batch is taken apart", count=len(items), error=_failure(error).detail)
                 middle = len(items) // 2
                 self._commit(items[:middle])
                 self._commit(items[middle:])
@@ -167,12 +167,16 @@ class Writer:
 
     def _fail(self, items: Sequence[_Item], error: Exception) -> None:
         for item in items:
-            item.error = error if isinstance(error, CaissonError) else store_error(error)
+            item.error = _failure(error)
         if isinstance(error, CaissonError):
             logger.warning("a write was refused", error=error.detail)
         else:
-            self.failure = store_error(error)
+            self.failure = _failure(error)
             logger.error("writes failed", count=len(items), error=self.failure.detail)
+
+
+def _failure(error: Exception) -> CaissonError:
+    return error if isinstance(error, CaissonError) else store_error(error)
 
 
 def _carry_out(connection: Connection, items: Sequence[_Item], replacing: bool) -> None:
