@@ -297,10 +297,15 @@ class Engine:
 
     async def _prepare_backends(self) -> None:
         async def prepare(isolation: Isolation, backend: Backend) -> None:
-            found = await backend.probe()
+            try:
+                metrics.sandboxes_reclaimed.labels(isolation).inc(await backend.reclaim())
+                found = await backend.probe()
+            except Exception as error:
+                # One backend's mistake must not keep the others from serving.
+                logger.exception("backend failed its probe", isolation=isolation)
+                found = Capabilities(isolation, available=False, reason=f"its probe failed: {error!r}")
             self._capabilities[isolation] = found
             logger.info("backend probed", isolation=isolation, available=found.available, reason=found.reason)
-            metrics.sandboxes_reclaimed.labels(isolation).inc(await backend.reclaim())
             if found.available:
                 for runtime in sorted(found.runtimes):
                     self._keep_warm(backend, runtime)
