@@ -82,6 +82,11 @@ class Group:
         self._folders = dict(folders)
         self.paths = tuple(dict.fromkeys(folders.values()))
 
+    def attach(self, pid: int) -> None:
+        """Move a process and its threads in. May take 20 ms: the kernel waits for a grace period (cgroup v1 and v2)."""
+        for path in self.paths:
+            _write(path / "cgroup.procs", pid)
+
     def limit(self, limits: Limits) -> None:
         """Set the limits whose controller is here. Raises CgroupError if the kernel refuses."""
         if limits.mem_bytes is not None and (memory := self._folders.get("memory")):

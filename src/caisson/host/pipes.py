@@ -76,6 +76,17 @@ class Fifos:
             os.close(self._theirs.pop())
 
 
+async def readable(fd: int) -> None:
+    """Return when reading from `fd` would not block."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)
+
+
 def enlarge(fd: int) -> None:
     """Let a pipe hold more, so that a chatty program and its reader change turns less often."""
     with suppress(OSError):  # an unprivileged user has a budget for pipes; a small pipe works as well

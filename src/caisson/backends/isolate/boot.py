@@ -19,7 +19,7 @@ from caisson.backends.isolate.sandbox import IsolateSandbox
 from caisson.errors import StartFailed
 from caisson.host.cgroup import CgroupError, Limits
 from caisson.host.pidfd import Followed
-from caisson.host.pipes import Feeder, Fifos, enlarge
+from caisson.host.pipes import Feeder, Fifos, enlarge, readable
 from caisson.host.process import CommandFailed, Process, start
 from caisson.host.shield import Teardown
 from caisson.sandbox.channel import Channel, ChannelClosed
@@ -64,12 +64,15 @@ async def _boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float,
     nonce = secrets.token_bytes(NONCE_BYTES)
     ends, process = _launch(place, spec, guest, nonce, teardown)
     try:
-        await ends.channel.handshake(nonce, timeout_s)
+        async with asyncio.timeout(timeout_s):
+            init = Followed(await _init_pid(ends.info_fd))
+            teardown.push(init.close)
+            # The guest boots meanwhile, and will not begin with user code before it is told to.
+            await asyncio.to_thread(place.group.attach, init.pid)
+            await ends.channel.handshake(nonce, timeout_s)
     except (TimeoutError, ProtocolError, ChannelClosed) as error:
         process.kill()
         raise StartFailed("the sandbox did not start", detail=await _last_words(place, ends.channel, error)) from error
-    init = Followed(json.loads(os.read(ends.info_fd, _WORDS_BYTES))["child-pid"])
-    teardown.push(init.close)
     ends.fifos.connected()
     write_state(place.folder, (process.pid, init.pid), place.group.paths)
     sandbox = IsolateSandbox(place, spec, process, init, ends.channel, ends.stdin)
@@ -109,6 +112,19 @@ def _launch(place: Place, spec: SandboxSpec, guest: Guest, nonce: bytes, teardow
             os.close(fd)
     teardown.push(process.close)
     return _Ends(channel, stdin, fifos, info_fd), process
+
+
+async def _init_pid(info_fd: int) -> int:
+    """What bwrap tells of the process it made."""
+    info = b""
+    # Written piece by piece.
+    while not info.rstrip().endswith(b"}"):
+        await readable(info_fd)
+        piece = os.read(info_fd, _WORDS_BYTES)
+        if not piece:
+            raise ChannelClosed("the jail was not built")
+        info += piece
+    return int(json.loads(info)["child-pid"])
 
 
 async def _last_words(place: Place, channel: Channel, error: Exception) -> str:

@@ -11,6 +11,7 @@ from caisson.host.process import run
 HARNESS_FOLDER = Path(__file__).parent / "harness"
 HARNESS_TARGET = "/run/caisson/harness"
 CHANNEL_TARGET = "/run/caisson/channel"
+CACHE_TARGET = "/run/caisson/cache"
 WORK_TARGET = "/work"
 TMP_TARGET = "/tmp"  # noqa: S108 - inside a sandbox, where nobody else is
 

@@ -1,6 +1,6 @@
 """The jail: bubblewrap's command line, and the short chain of programs that puts a sandbox into it.
 
-`sh` enters the control groups and `nsenter` becomes the sandbox's own user (both only where the server is root), then
+`prlimit` sets what processes inherit, `nsenter` becomes the sandbox's own user (only where the server is root), then
 `bwrap` leaves every namespace of the host and starts the guest as process 1 of its own world. See
 docs/decisions/ for why each link is there.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from caisson.backends.isolate.guest import CHANNEL_TARGET, TMP_TARGET, WORK_TARGET, Guest
+from caisson.backends.isolate.guest import CACHE_TARGET, CHANNEL_TARGET, TMP_TARGET, WORK_TARGET, Guest
 from caisson.backends.isolate.seccomp import program
 from caisson.backends.isolate.stage import Stage
 from caisson.host.cgroup import Group
@@ -21,19 +21,9 @@ from caisson.sandbox.contract import SandboxSpec
 PIDS = 128
 """Threads a sandbox may have; the runtimes themselves have about a dozen."""
 _OPEN_FILES = 1024
+_CACHE_BYTES = 64 << 20
 _OVERHEAD_BYTES = 96 << 20
 """Memory granted to the runtime itself, beyond what the program was given."""
-
-# $1: memory in KiB, $2: processes, $3: files; then the cgroup.procs files, `--`, and the command.
-# `ulimit` and not prlimit(2): to lower its own limits a process needs no capability. dash spells -u as -p.
-_ENTER = """
-ulimit -c 0; ulimit -d "$1"; ulimit -n "$3"
-if [ "$BASH_VERSION" ]; then ulimit -u "$2"; else ulimit -p "$2"; fi
-shift 3
-while [ "$1" != -- ]; do echo 0 > "$1" || exit 126; shift; done
-shift
-exec "$@"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +48,12 @@ def launch_command(
     place: Place, spec: SandboxSpec, guest: Guest, nonce: str, *, seccomp_fd: int, info_fd: int
 ) -> list[str]:
     """The whole chain. bwrap inherits and reads `seccomp_fd`, and writes the guest's process id to `info_fd`."""
-    # RLIMIT_DATA holds a program to its memory where there is no control group, and apart from its files where there is.
-    data_kib = (guest.data_mb + spec.mem_mb) << 10
-    # Counted for each user: the server's own has other processes, which are no business of the sandbox.
-    processes = "unlimited" if place.uid is None else str(PIDS)
-    procs_files = [str(path / "cgroup.procs") for path in place.group.paths]
-    chain = ["sh", "-c", _ENTER, "sh", str(data_kib), processes, str(_OPEN_FILES), *procs_files, "--"]
+    # RLIMIT_DATA holds a program to its memory apart from its files, and where there is no control group.
+    limits = [f"--data={guest.data_mb + spec.mem_mb << 20}", f"--nofile={_OPEN_FILES}", "--core=0"]
+    if place.uid is not None:
+        # Counted for each user: the server's own has other processes, which are no business of the sandbox.
+        limits.append(f"--nproc={PIDS}")
+    chain = ["prlimit", *limits, "--"]
     if place.uid is not None:
         chain += ["nsenter", f"--setuid={place.uid}", f"--setgid={place.uid}"]
         chain += [f"--mount=/proc/self/fd/{place.stage.namespace_fd}", "--"]
@@ -75,17 +65,9 @@ def launch_command(
         chain += ["--setenv", name, value]
     for source, target in _binds(guest, place):
         chain += ["--ro-bind", place.stage.place(source), target]
-    chain += [
-        "--size",
-        str(spec.disk_mb << 20),
-        "--tmpfs",
-        TMP_TARGET,
-        "--remount-ro",
-        "/",
-        "--chdir",
-        WORK_TARGET,
-        "--",
-    ]
+    chain += ["--size", str(_CACHE_BYTES), "--tmpfs", CACHE_TARGET]
+    chain += ["--size", str(spec.disk_mb << 20), "--tmpfs", TMP_TARGET]
+    chain += ["--remount-ro", "/", "--chdir", WORK_TARGET, "--"]
     return [*chain, *guest.command(nonce, spec.mem_mb)]
 
 

@@ -20,7 +20,7 @@ _RETRY_S = 0.01
 
 async def reclaim(sandboxes: Path, tree: Tree) -> int:
     """End and remove every sandbox that has a folder in `sandboxes` or a group in `tree`; how many those were."""
-    folders = {folder.name: folder for folder in sandboxes.iterdir()} if sandboxes.is_dir() else {}
+    folders = await asyncio.to_thread(_folders, sandboxes)
     count = 0
     for name in sorted(folders.keys() | tree.names()):
         folder = folders.get(name)
@@ -34,6 +34,10 @@ async def reclaim(sandboxes: Path, tree: Tree) -> int:
             # The next start tries again; the others are not to wait for it.
             logger.error("a left-over sandbox could not be removed", sandbox=name, error=str(error))
     return count
+
+
+def _folders(sandboxes: Path) -> dict[str, Path]:
+    return {folder.name: folder for folder in sandboxes.iterdir()} if sandboxes.is_dir() else {}
 
 
 async def _remove(state: State, group: Group) -> None:
