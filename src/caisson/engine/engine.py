@@ -28,8 +28,8 @@ from caisson.model import Isolation, LogLine, Reason, Runtime, Status, Workload,
 from caisson.sandbox.contract import Backend, Capabilities, SandboxSpec
 from caisson.sandbox.runtimes import normalise
 from caisson.settings import Settings
-from caisson.store.records import ListQuery, NewWorkload
 from caisson.store.errors import IdempotencyClash
+from caisson.store.records import ListQuery, NewWorkload
 from caisson.store.store import Store
 
 logger = structlog.get_logger(__name__)
