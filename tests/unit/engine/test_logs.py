@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from caisson.engine import logs
 from caisson.engine.logs import LineAssembler, WorkloadLog
 from caisson.model import LogLine, Stream
-from caisson.store.records import LogChunk
 from caisson.store.errors import StoreError
+from caisson.store.records import LogChunk
 
 
 def assemble(*pieces: bytes) -> list[str]:

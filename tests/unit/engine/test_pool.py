@@ -16,15 +16,9 @@ from caisson.engine.pool import Pools, PoolState, boots_wanted
 from caisson.errors import StartFailed, Unavailable
 from caisson.model import Isolation, Runtime, StartKind
 from caisson.sandbox.contract import Capabilities, SandboxSpec
+from tests.plugins.noop.caisson_noop import NoopSandbox
 
 SPEC = SandboxSpec(Runtime.NODE, mem_mb=64, disk_mb=64)
-
-
-@dataclass(eq=False)
-class Box:
-    id: str
-    spec: SandboxSpec = SPEC
-    start: StartKind = StartKind.COLD
 
 
 @dataclass
@@ -45,14 +39,14 @@ class Boots:
         return 0
 
     @asynccontextmanager
-    async def boot(self, spec: SandboxSpec) -> AsyncIterator[Box]:
+    async def boot(self, spec: SandboxSpec) -> AsyncIterator[NoopSandbox]:
         self.begun += 1
         if self.failures:
             raise self.failures.pop(0)
         self.open += 1
         try:
             await asyncio.sleep(self.delay_s)
-            yield Box(f"box-{self.begun}")
+            yield NoopSandbox(spec)
         finally:
             self.open -= 1
 
