@@ -1,0 +1,33 @@
+/* Control groups, version 1 or 2: one for each process the agent starts, so that all its descendants can be counted,
+   limited and killed. Where there are none, every function does nothing. */
+#ifndef CAISSON_CGROUP_H
+#define CAISSON_CGROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cgroup {
+    int fd; /* -1: none */
+    char name[16];
+};
+
+/* The folder below which groups are made, or -1. Controllers are handed down as far as that is possible. */
+int cgroups_open(const char *path);
+
+/* Makes a group that `parent` does not have yet. */
+void cgroup_make(struct cgroup *group, int parent, unsigned number);
+
+/* False if this group cannot limit the number of processes. */
+bool cgroup_limit_pids(const struct cgroup *group, uint64_t most);
+
+/* Kills every process in it. */
+void cgroup_kill(const struct cgroup *group);
+
+/* True if it is gone: nothing runs in it any more. */
+bool cgroup_remove(struct cgroup *group, int parent);
+
+/* What its processes used so far, where the group knows. */
+bool cgroup_cpu_us(const struct cgroup *group, uint64_t *cpu_us);
+bool cgroup_peak_bytes(const struct cgroup *group, uint64_t *peak_bytes);
+
+#endif

@@ -1,0 +1,29 @@
+/* The command line of the agent. */
+#ifndef CAISSON_OPTIONS_H
+#define CAISSON_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "protocol.h"
+
+enum channel { CHANNEL_STDIO, CHANNEL_DEVICE, CHANNEL_VSOCK };
+
+struct options {
+    bool init; /* it is the init of a machine of its own: it mounts, and powers off at the end */
+    enum channel channel;
+    const char *device;
+    uint32_t port;
+    uint8_t nonce[NONCE_BYTES];
+    const char *work;
+    uid_t user;
+    gid_t group;
+    const char *cgroup; /* NULL: no control groups */
+    char **harness;     /* NULL: none */
+};
+
+/* False, with the reason on stderr, if the command line is not as docs/reference/guest-agent.md says. */
+bool options_read(struct options *options, int argc, char **argv);
+
+#endif

@@ -1,0 +1,38 @@
+#include "usage.h"
+
+#include <fcntl.h>
+#include <time.h>
+
+#include "textfile.h"
+
+static uint64_t oom_kills(void) {
+    uint64_t count = 0;
+    text_read_number(AT_FDCWD, "/proc/vmstat", "oom_kill", &count);
+    return count;
+}
+
+struct usage usage_running(pid_t pid, const struct cgroup *group) {
+    struct usage usage = {.oom_kills = oom_kills()};
+    clockid_t clock;
+    struct timespec cpu;
+    if (!cgroup_cpu_us(group, &usage.cpu_us) && clock_getcpuclockid(pid, &clock) == 0 &&
+        clock_gettime(clock, &cpu) == 0) {
+        usage.cpu_us = (uint64_t)cpu.tv_sec * 1000000 + (uint64_t)cpu.tv_nsec / 1000;
+    }
+    return usage;
+}
+
+static uint64_t microseconds(struct timeval time) {
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
+struct usage usage_reaped(const struct rusage *rusage, const struct cgroup *group) {
+    struct usage usage = {
+        .cpu_us = microseconds(rusage->ru_utime) + microseconds(rusage->ru_stime),
+        .peak_bytes = (uint64_t)rusage->ru_maxrss * 1024,
+        .oom_kills = oom_kills(),
+    };
+    cgroup_cpu_us(group, &usage.cpu_us);
+    cgroup_peak_bytes(group, &usage.peak_bytes);
+    return usage;
+}

@@ -1,0 +1,68 @@
+"""The agent, built once, and connections to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.guest import Guest, Launched, is_root, launched
+
+GUEST = Path(__file__).resolve().parents[3] / "guest"
+USER = 54_321
+"""Nobody else's: limits on the number of processes count those of a user."""
+
+
+@pytest.fixture(scope="session")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The agent's binary: the one in $CAISSON_TEST_AGENT, or built from the sources."""
+    if given := os.environ.get("CAISSON_TEST_AGENT"):
+        return Path(given).resolve()
+    for tool in ("make", "musl-gcc"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed, so the agent cannot be built")
+    folder = tmp_path_factory.mktemp("guest")
+    folder.chmod(0o755)
+    done = subprocess.run(
+        ["make", "-C", GUEST, "native", f"BUILD={folder}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "caisson-agent"
+
+
+@pytest.fixture
+def work() -> Iterator[Path]:
+    """A work folder that the agent's user may enter and write to; pytest's own folders are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="caisson-agent-") as folder:
+        Path(folder).chmod(0o755)
+        inner = Path(folder) / "work"
+        inner.mkdir()
+        if is_root():
+            os.chown(inner, USER, USER)
+        yield inner
+
+
+@pytest.fixture
+def launch(agent: Path, work: Path) -> Iterator[Callable[..., Launched]]:
+    """Starts agents: `launch("--harness", …)`; each is gone at the test's end."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str | Path, **options: object) -> Launched:
+            user = ("--user", f"{USER}:{USER}") if is_root() else ()
+            return stack.enter_context(launched(agent, "--work", work, *user, *arguments, **options))  # type: ignore[arg-type] # passed on as they are
+
+        yield start
+
+
+@pytest.fixture
+def guest(launch: Callable[..., Launched]) -> Guest:
+    """A connection to an agent that is ready to start programs."""
+    guest = launch().guest
+    guest.shake_hands()
+    return guest
