@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _COLOUR = r"\x1b\[[0-9;:]*m"
 _STEERING = re.compile(
-    rf"({_COLOUR})|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0a-\x1f\x7f-\x9f]"
+    rf"({_COLOUR})|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 )
 _PIPE_WIDTH = 4096
 """Wide enough that no line of a table is folded or cut for a program that reads it."""
