@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Struct
 from starlette.responses import Response
 
+from caisson.model import Reason, Status
+
 JSON = "application/json"
 
 
@@ -16,6 +18,14 @@ class Health(Struct, frozen=True):
     """A server that answers."""
 
     status: str
+
+
+class Done(Struct, frozen=True):
+    """The end of a log stream: how its workload ended."""
+
+    status: Status
+    exit_code: int | None
+    reason: Reason | None
 
 
 _encode = msgspec.json.Encoder().encode

@@ -11,22 +11,21 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Query, Request
-from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from caisson import metrics
 from caisson.answers import LogPage
-from caisson.api.answers import JSON, json_response
+from caisson.api.answers import JSON, Done, json_response
 from caisson.api.connection import ClientGone, raise_when_gone
 from caisson.api.negotiation import negotiate
-from caisson.api.openapi import EVENT_STREAM, LAST_EVENT_ID, Answer, operation
+from caisson.api.openapi import EVENT_STREAM, LAST_EVENT_ID, LOG_EVENT, Answer, operation
 from caisson.api.services import services, tenant
 from caisson.api.workloads import WorkloadId, known_form
 from caisson.engine.engine import Engine
 from caisson.errors import Refusal, Refused
-from caisson.model import LogLine, Reason, Status, Workload
+from caisson.model import LogLine, Workload
 
 TEXT = "text/plain"
 HEARTBEAT_S = 10.0
@@ -46,7 +45,7 @@ _seq = re.compile(r"[0-9]{1,16}")
     **operation(
         "follow_logs",
         "Follow a workload's log",
-        {200: Answer(str, "One event for each line, then `event: done`.", media_type=EVENT_STREAM)},
+        {200: Answer(LOG_EVENT, "One event for each line, then `event: done`.", media_type=EVENT_STREAM)},
         (400, 404, 406),
         LAST_EVENT_ID,
     ),
@@ -113,19 +112,11 @@ async def _raw_text(engine: Engine, owner: str, page: LogPage, limit: int | None
 
 def _last_event_id(request: Request) -> int:
     text = request.headers.get("last-event-id")
-    if text is None or text == "":
+    if text is None:
         return -1
     if not _seq.fullmatch(text) or int(text) > MAX_SEQ:
         raise Refused(400, Refusal.MALFORMED, "Last-Event-ID must be the number of a line", member="Last-Event-ID")
     return int(text)
-
-
-class _Done(Struct, frozen=True):
-    """Data of the last event."""
-
-    status: Status
-    exit_code: int | None
-    reason: Reason | None
 
 
 class _EventStream(Response):
@@ -166,7 +157,7 @@ async def _keep_alive(send: Send) -> None:
 def _blocks(batch: Sequence[LogLine] | Workload) -> Iterator[bytes]:
     """The batch as blocks of events, each block one write."""
     if isinstance(batch, Workload):
-        done = _Done(batch.status, batch.exit_code, batch.error.reason if batch.error else None)
+        done = Done(batch.status, batch.exit_code, batch.error.reason if batch.error else None)
         yield b"event: done\ndata: %b\n\n" % _encode(done)
         return
     lines = iter(batch)

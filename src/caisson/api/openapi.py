@@ -14,19 +14,26 @@ from starlette.responses import Response
 
 from caisson import __version__
 from caisson.answers import BackendView, LogPage, NodeView, Problem, Stats, WorkloadPage
-from caisson.api.answers import JSON, Health
+from caisson.api.answers import JSON, Done, Health
 from caisson.api.problems import MEDIA_TYPE as PROBLEM
 from caisson.api.submissions import IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_PATTERN, MULTIPART
 from caisson.api.validation import CODE_MEMBERS
-from caisson.model import Workload, WorkloadSpec
+from caisson.model import LogLine, Runtime, Workload, WorkloadSpec
 
 EVENT_STREAM = "text/event-stream"
 SCHEMAS = "#/components/schemas/"
-DESCRIBED = (WorkloadSpec, Workload, WorkloadPage, LogPage, BackendView, NodeView, Stats, Health, Problem)
+DESCRIBED = (WorkloadSpec, Workload, WorkloadPage, LogPage, BackendView, NodeView, Stats, Health, Done, Problem)
 WORKLOAD_ID: dict[str, Any] = {"pattern": r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "A workload's id, a ULID."}
+GZIP = "application/gzip"
+ARCHIVE_FORMAT = "tar-gz"
+ARCHIVE_PART = "WithArchivePart"
 ALWAYS = (400, 401, 403)
 """Refusals of the listener, which every endpoint can be answered with."""
 
+_BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+_GZIP_MAGIC = "H4sI"
+"""Base64 of the three bytes that every gzip file begins with."""
+_NULL = {"type": "null"}
 _HEADERS: dict[str, dict[str, Any]] = {
     "Location": {"description": "Where the workload can be read.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer", "minimum": 1}},
@@ -44,6 +51,7 @@ class Answer:
     """A successful answer of an endpoint."""
 
     type: Any
+    """A type of the model, or a schema."""
     description: str
     media_type: str = JSON
     also: tuple[str, ...] = ()
@@ -53,7 +61,7 @@ class Answer:
 
     def describe(self) -> dict[str, Any]:
         """As an OpenAPI Response Object."""
-        (schema,), _ = msgspec.json.schema_components([self.type], ref_template=SCHEMAS + "{name}")
+        schema = self.type if isinstance(self.type, dict) else _reference(self.type)
         content = {self.media_type: {"schema": schema}, **{name: {"schema": {"type": "string"}} for name in self.also}}
         described: dict[str, Any] = {"description": self.description, "content": content}
         if self.headers:
@@ -61,6 +69,26 @@ class Answer:
         if self.links:
             described["links"] = dict(self.links)
         return described
+
+
+def _reference(described: Any) -> dict[str, Any]:
+    (schema,), _ = msgspec.json.schema_components([described], ref_template=SCHEMAS + "{name}")
+    return schema
+
+
+def _event(data: Any, **properties: Any) -> dict[str, Any]:
+    content = {"type": "string", "contentMediaType": JSON, "contentSchema": _reference(data)}
+    required = ["data", *properties]
+    return {"type": "object", "properties": {"data": content, **properties}, "required": required}
+
+
+LOG_EVENT: dict[str, Any] = {
+    "oneOf": [
+        _event(LogLine, id={"type": "string", "pattern": "^[0-9]+$"}),
+        _event(Done, event={"const": "done"}),
+    ]
+}
+"""Each event of a log stream: a line, or the end."""
 
 
 def operation(
@@ -123,15 +151,15 @@ SUBMISSION: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "spec": {"$ref": f"{SCHEMAS}WorkloadSpecWithArchive"},
-                        "archive": {"type": "string", "format": "tar-gz", "contentMediaType": "application/gzip"},
+                        "spec": {"$ref": f"{SCHEMAS}WorkloadSpec{ARCHIVE_PART}"},
+                        "archive": {"type": "string", "contentMediaType": GZIP},
                     },
                     "required": ["spec", "archive"],
                     "additionalProperties": False,
                 },
                 "encoding": {
                     "spec": {"contentType": JSON},
-                    "archive": {"contentType": "application/gzip"},
+                    "archive": {"contentType": GZIP},
                 },
             },
         },
@@ -186,9 +214,40 @@ def _drop_foreign_problems(details: dict[str, Any]) -> None:
 
 
 def _spec_variants(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec as JSON, which carries its code in exactly one of four members, and as a part beside an archive."""
-    properties = dict(spec["properties"])
-    without = {name: schema for name, schema in properties.items() if name not in CODE_MEMBERS}
-    return {
-        "WorkloadSpecWithArchive": {**spec, "title": "WorkloadSpecWithArchive", "properties": without},
+    """The spec in each form it can have: code comes in exactly one way, and not every runtime takes every way."""
+    languages = [str(runtime) for runtime in Runtime if runtime not in (Runtime.WASM, Runtime.OCI)]
+    modules = [str(Runtime.WASM)]
+    module = {"type": "string", "contentEncoding": "base64", "pattern": rf"^{_BASE64}$(?!\n)"}
+    archive = {
+        **module,
+        "contentMediaType": GZIP,
+        "format": ARCHIVE_FORMAT,
+        "pattern": rf"^{_GZIP_MAGIC}{_BASE64}$(?!\n)",
     }
+    forms = {
+        "WithCode": _form(spec, languages, "code"),
+        "WithModule": _form(spec, modules, "code", module),
+        "WithFiles": _form(spec, languages, "files"),
+        "WithCodeArchive": _form(spec, languages + modules, "code_archive", archive),
+        "WithImage": _form(spec, [str(Runtime.OCI)], "image"),
+        ARCHIVE_PART: _form(spec, languages + modules, None),
+    }
+    named = {f"WorkloadSpec{name}": form | {"title": f"WorkloadSpec{name}"} for name, form in forms.items()}
+    choice = [{"$ref": SCHEMAS + name} for name in named if name != f"WorkloadSpec{ARCHIVE_PART}"]
+    whole = {"title": spec["title"], "description": spec["description"], "oneOf": choice}
+    return {"WorkloadSpec": whole, **named}
+
+
+def _form(
+    spec: Mapping[str, Any], runtimes: list[str], member: str | None, schema: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The spec for some runtimes whose code is in `member`; the other members for code may only be null."""
+    properties = dict(spec["properties"]) | {"runtime": {"type": "string", "enum": runtimes}}
+    for name in (*CODE_MEMBERS, "command"):
+        if name == member:
+            options = [option for option in properties[name]["anyOf"] if option != _NULL]
+            properties[name] = dict(schema or options[0])
+        elif name != "command" or member != "image":
+            properties[name] = _NULL
+    required = ["runtime"] if member is None else ["runtime", member]
+    return {**spec, "properties": properties, "required": required}

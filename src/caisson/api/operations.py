@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.responses import Response
@@ -34,9 +36,8 @@ async def list_nodes(request: Request) -> Response:
 
 
 @router.get("/v1/nodes/{id}", **operation("get_node", "Read a node", {200: Answer(NodeView, "The node.")}, (404,)))
-async def get_node(request: Request) -> Response:
+async def get_node(request: Request, node_id: Annotated[str, Path(alias="id")]) -> Response:
     """Its capacity, use and running workloads."""
-    node_id = request.path_params["id"]
     for node in await services(request).engine.nodes():
         if node.id == node_id:
             return json_response(node)

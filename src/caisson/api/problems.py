@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from caisson import metrics
@@ -159,9 +159,7 @@ def _method_not_allowed(request: Request, methods: Iterable[str]) -> Response:
 
 
 def _methods_at(app: FastAPI, scope: Scope) -> set[str]:
-    """Every method that the path of `scope` knows; the framework itself tells only those of the first route."""
-    methods: set[str] = set()
-    for route in app.routes:
-        if route.matches(scope)[0] is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
-    return methods
+    """Every method of the path that `scope` was found to mean; the framework tells only those of one route."""
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    path = next(route.path for route in routes if route.matches(scope)[0] is not Match.NONE)
+    return {method for route in routes if route.path == path for method in route.methods or ()}

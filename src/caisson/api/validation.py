@@ -43,6 +43,8 @@ _IMPOSSIBLE_QUERY = {
     "string_too_short",
 }
 
+_INTEGER_AS_FLOAT = "Expected `int`, got `float` - at `$.resources."
+
 _decoder = msgspec.json.Decoder(WorkloadSpec)
 
 
@@ -52,7 +54,12 @@ def decode_spec(body: bytes | bytearray, *, archive_apart: bool = False) -> Work
     `archive_apart`: its code comes in a part of its own, so that no member may carry any.
     """
     try:
-        spec = _decoder.decode(body)
+        try:
+            spec = _decoder.decode(body)
+        except msgspec.ValidationError as error:
+            if not str(error).startswith(_INTEGER_AS_FLOAT):
+                raise
+            spec = _decoder.decode(_with_plain_integers(body))
         # Raw is a view of the body, all of which it would keep in memory for as long as the workload lives.
         value = bytes(spec.input)
         if not value.isascii():
@@ -76,6 +83,15 @@ def decode_spec(body: bytes | bytearray, *, archive_apart: bool = False) -> Work
                     member=f"network.allow[{index}]",
                 )
     return msgspec.structs.replace(spec, input=msgspec.Raw(value))
+
+
+def _with_plain_integers(body: bytes | bytearray) -> bytes:
+    """The body with `256.0` written as `256` in `resources`: to JSON that is one number, to the decoder it is not."""
+    members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    resources = msgspec.json.decode(members["resources"], type=dict[str, Any])
+    whole = {name: int(value) for name, value in resources.items() if isinstance(value, float) and value.is_integer()}
+    members["resources"] = msgspec.Raw(msgspec.json.encode(resources | whole))
+    return msgspec.json.encode(members)
 
 
 def _check_code_members(spec: WorkloadSpec, archive_apart: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from caisson.answers import WorkloadPage
@@ -32,6 +33,19 @@ class DirectRoute(APIRoute):
         return endpoint
 
 
+class _WorkloadPath(Convertor[str]):
+    """Any text in place of an id but the name of the endpoint beside it."""
+
+    regex = "(?!async$)[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("workload", _WorkloadPath())
 submissions = APIRouter(route_class=DirectRoute)
 router = APIRouter()
 
@@ -114,7 +128,7 @@ WorkloadId = Annotated[str, Path(alias="id", json_schema_extra=WORKLOAD_ID)]
 
 
 @router.get(
-    "/v1/workloads/{id}",
+    "/v1/workloads/{id:workload}",
     **operation(
         "get_workload", "Read a workload", {200: Answer(Workload, "The workload.", links=LINKS)}, (400, 404, 422, 503)
     ),
@@ -128,7 +142,7 @@ async def get_workload(
 
 
 @router.delete(
-    "/v1/workloads/{id}",
+    "/v1/workloads/{id:workload}",
     **operation("kill_workload", "Kill a workload", {200: Answer(Workload, "The killed workload.")}, (404, 409, 503)),
 )
 async def kill_workload(request: Request, workload_id: WorkloadId) -> Response:

@@ -82,6 +82,7 @@ async def test_unknown_paths_and_methods_are_problems_and_tell_what_is_allowed(h
     assert (nowhere.status_code, nowhere.headers["Content-Type"]) == (404, "application/problem+json")
     assert (wrong.status_code, wrong.headers["Content-Type"]) == (405, "application/problem+json")
     assert wrong.headers["Allow"] == "DELETE, GET"
+    assert (await http.get("/v1/workloads/async")).headers["Allow"] == "POST"
 
 
 async def test_history_pages_by_number(http: httpx2.AsyncClient, engine: EngineDouble) -> None:

@@ -92,7 +92,7 @@ async def test_a_reader_that_comes_back_goes_on_where_it_was(http: httpx2.AsyncC
     assert [text for text in answer.text.split("\n") if text.startswith("id:")] == ["id: 3", "id: 4"]
 
 
-@pytest.mark.parametrize("value", ["x", "-1", "1.5", "9" * 17, "\u00b2", "1 2"])
+@pytest.mark.parametrize("value", ["", "x", "-1", "1.5", "9" * 17, "\u00b2", "1 2"])
 async def test_a_last_event_id_that_is_no_line_number_is_refused(http: httpx2.AsyncClient, value: str) -> None:
     answer = await http.get(LOGS, headers={b"Last-Event-ID": value.encode("latin-1")})
     assert (answer.status_code, answer.json()["member"]) == (400, "Last-Event-ID")

@@ -122,6 +122,13 @@ def test_a_number_too_large_for_a_limit_is_impossible() -> None:
     assert (refused.status, refused.member) == (422, "resources.cpus")
 
 
+@pytest.mark.parametrize("text", ["64.0", "6.4e1", "64"])
+def test_a_whole_number_is_one_however_it_is_written(text: str) -> None:
+    spec = decode_spec(b'{"runtime": "node", "code": "1", "input": 1.0, "resources": {"mem_mb": %b}}' % text.encode())
+    assert spec.resources.mem_mb == 64
+    assert bytes(spec.input) == b"1.0"
+
+
 def test_a_missing_runtime_is_named() -> None:
     refused = refusal({"code": "1"})
     assert (refused.status, refused.reason, refused.member) == (400, Refusal.MALFORMED, "runtime")

@@ -37,7 +37,7 @@ def unfinished(connection: Connection) -> list[Stored]:
 
 
 def page(connection: Connection, query: ListQuery) -> WorkloadPage:
-    """A page of workloads, newest first. Raises Refused (400) for a cursor that no page had."""
+    """A page of workloads, newest first. Raises Refused (422) for a cursor that no page had."""
     wanted = _wanted(query)
     total = connection.scalar(select(func.count()).select_from(workloads).where(*wanted)) or 0
     if query.cursor is not None:
@@ -88,5 +88,5 @@ def _decode_cursor(cursor: str) -> str:
     except (binascii.Error, ValueError):
         text = ""
     if not is_workload_id(text):
-        raise Refused(400, Refusal.INVALID_VALUE, "the cursor is not one that a page gave", member="cursor")
+        raise Refused(422, Refusal.INVALID_VALUE, "the cursor is not one that a page gave", member="cursor")
     return text
