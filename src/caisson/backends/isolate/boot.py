@@ -15,7 +15,7 @@ import structlog
 from caisson.backends.isolate.files import make_folder, remove_folder, write_state
 from caisson.backends.isolate.guest import Guest
 from caisson.backends.isolate.jail import PIDS, Place, launch_command, seccomp_pipe, total_bytes
-from caisson.backends.isolate.sandbox import IsolateSandbox
+from caisson.backends.isolate.sandbox import DEFAULT_CPUS, IsolateSandbox
 from caisson.errors import StartFailed
 from caisson.host.cgroup import CgroupError, Limits
 from caisson.host.pidfd import Followed
@@ -60,7 +60,7 @@ async def _boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float,
     teardown.push(lambda: remove_folder(place.folder))
     make_folder(place.folder)
     teardown.push(lambda: _remove_group(place))
-    place.group.limit(Limits(mem_bytes=total_bytes(spec), pids=PIDS))
+    place.group.limit(Limits(cpus=DEFAULT_CPUS, mem_bytes=total_bytes(spec), pids=PIDS))
     nonce = secrets.token_bytes(NONCE_BYTES)
     ends, process = _launch(place, spec, guest, nonce, teardown)
     try:

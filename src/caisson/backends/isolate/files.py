@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,12 +78,13 @@ def _write_all(job: Job, work: Path) -> None:
 
 def _write_files(files: Mapping[str, bytes], work: Path) -> None:
     for name, data in files.items():
-        path = work / name
-        if not path.parent.is_dir():
-            _make_parents(path.parent, work)
-        path.write_bytes(data)
-        # Whatever the server's umask is, the sandbox's own user reads them.
-        path.chmod(0o644)
+        if "/" in name:
+            _make_parents((work / name).parent, work)
+        fd = os.open(f"{work}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(fd, "wb") as file:
+            # Whatever the server's umask is, the sandbox's own user reads it.
+            os.fchmod(fd, 0o644)
+            file.write(data)
 
 
 def _make_parents(folder: Path, work: Path) -> None:

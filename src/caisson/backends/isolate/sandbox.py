@@ -15,11 +15,13 @@ from caisson.host.cgroup import CgroupError, Limits
 from caisson.host.pidfd import Followed
 from caisson.host.pipes import Feeder
 from caisson.host.process import Process
-from caisson.model import StartKind, Usage
+from caisson.model import Resources, StartKind, Usage
 from caisson.sandbox.channel import Channel, ChannelClosed
 from caisson.sandbox.contract import Event, Exited, Job, SandboxSpec
 from caisson.sandbox.protocol import MAX_PAYLOAD, FrameType, ProtocolError, Start, encode_frame
 
+DEFAULT_CPUS = Resources().cpus
+"""What a sandbox has from its boot."""
 END_S = 2.0
 """How long a process may take to end after it closed its channel."""
 _INPUT_BYTES = 256 * 1024
@@ -90,7 +92,8 @@ class IsolateSandbox:
     async def _begin(self, job: Job) -> None:
         try:
             await deliver(job, self._place.folder / "work")
-            self._place.group.limit(Limits(cpus=job.resources.cpus))
+            if job.resources.cpus != DEFAULT_CPUS:
+                self._place.group.limit(Limits(cpus=job.resources.cpus))
             data = _start_frames(job)
             self._stdin.feed(job.input if job.stdin is None else job.stdin)
             await self._channel.send(data)
