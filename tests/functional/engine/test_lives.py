@@ -101,7 +101,7 @@ def test_lists_are_newest_first_and_pages_join_without_gaps(http: httpx2.Client)
     seen: list[str] = []
     cursor: str | None = None
     while True:
-        params = {"label": "list=yes", "limit": 3} | ({"cursor": cursor} if cursor else {})
+        params: dict[str, str] = {"label": "list=yes", "limit": "3"} | ({"cursor": cursor} if cursor else {})
         page = http.get("/v1/workloads", params=params).json()
         assert (page["total"], page["limit"]) == (7, 3)
         seen += [workload["id"] for workload in page["workloads"]]
