@@ -61,7 +61,17 @@ def running_postgres() -> Iterator[Postgres]:
             shutil.chown(folder, account)
         data = folder / "data"
         _run([programs / "initdb", "--no-sync", "--auth=trust", f"--username={SUPERUSER}", "-E", "UTF8", data], account)
-        command = [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"]
+        command: list[str | Path] = [
+            programs / "postgres",
+            "-D",
+            data,
+            "-k",
+            folder,
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "fsync=off",
+        ]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, cwd=folder, user=account, stdout=log, stderr=log)
         try:

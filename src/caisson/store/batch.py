@@ -58,12 +58,18 @@ class Change:
     chunks: list[LogChunk] = field(default_factory=list)
 
 
+class Contradiction(Exception):
+    """Writes that cannot be folded into one change of a workload; each on its own has an outcome."""
+
+
 def fold(writes: Iterable[Write]) -> dict[str, Change]:
-    """Writes gathered by workload, in their order. Raises IllegalTransition if they contradict each other."""
+    """Writes gathered by workload, in their order. Raises Contradiction."""
     changes: defaultdict[str, Change] = defaultdict(Change)
     for write in writes:
         match write:
             case Insert(new):
+                if new.workload.id in changes:
+                    raise Contradiction(f"workload {new.workload.id} was written before it was inserted")
                 changes[new.workload.id].new = new
             case Append(chunk):
                 changes[chunk.workload_id].chunks.append(chunk)
@@ -84,7 +90,7 @@ def _check_move(change: Change, workload: Workload) -> None:
     else:
         return
     if workload.status not in TRANSITIONS[present]:
-        raise IllegalTransition(workload.id, present, workload.status)
+        raise Contradiction(f"workload {workload.id} was to go from {present} to {workload.status}")
 
 
 def apply(connection: Connection, writes: Sequence[Write]) -> None:

@@ -64,17 +64,16 @@ def _code(error: BaseException | None) -> str:
 def _create(url: str, **options: Any) -> Engine:
     try:
         parsed = make_url(url)
-        engine = create_engine(parsed, hide_parameters=True, **options)
-    except SQLAlchemyError as error:
-        raise StoreError(f"the database address cannot be used: {error}") from error
-    match engine.dialect.name:
-        case "sqlite" if parsed.database:
-            Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            event.listen(engine, "connect", _prepare_sqlite)
-        case "postgresql":
-            event.listen(engine, "connect", _prepare_postgresql)
-        case name:
+        name = parsed.get_backend_name()
+        if name != "postgresql" and not (name == "sqlite" and parsed.database):
             raise StoreError(f"the database must be a SQLite file or PostgreSQL, not {name}")
+        # A server that was restarted is noticed before a statement fails for it.
+        engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=name == "postgresql", **options)
+        if name == "sqlite":
+            Path(parsed.database or "").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (SQLAlchemyError, ImportError, OSError) as error:
+        raise StoreError("the database's address cannot be used", detail=f"cannot use the database: {error}") from error
+    event.listen(engine, "connect", _prepare_sqlite if name == "sqlite" else _prepare_postgresql)
     return engine
 
 
