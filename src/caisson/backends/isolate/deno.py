@@ -51,6 +51,8 @@ async def find_deno() -> Guest:
         command=_command,
         data_mb=640,
         env=_ENV,
+        # There is no /proc inside, but `node:process` insists on the path of its own executable.
+        links={"/proc/self/exe": _TARGET},
     )
 
 

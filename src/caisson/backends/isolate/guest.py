@@ -35,6 +35,8 @@ class Guest:
     data_mb: int
     """Writable memory the runtime maps for itself, in MiB, most of which it never touches."""
     env: Mapping[str, str] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Symbolic links inside: where each is, and what it says."""
 
 
 async def libraries(*binaries: Path) -> tuple[Mount, ...]:

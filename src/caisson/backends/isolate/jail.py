@@ -65,6 +65,8 @@ def launch_command(
         chain += ["--setenv", name, value]
     for source, target in _binds(guest, place):
         chain += ["--ro-bind", place.stage.place(source), target]
+    for path, text in guest.links.items():
+        chain += ["--symlink", text, path]
     chain += ["--size", str(_CACHE_BYTES), "--tmpfs", CACHE_TARGET]
     chain += ["--size", str(spec.disk_mb << 20), "--tmpfs", TMP_TARGET]
     chain += ["--remount-ro", "/", "--chdir", WORK_TARGET, "--"]

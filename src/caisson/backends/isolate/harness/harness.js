@@ -39,7 +39,8 @@ const encode = encoder.encode.bind(encoder);
 const encodeInto = encoder.encodeInto.bind(encoder);
 const { parse, stringify } = JSON;
 const { inspect, openSync, exit } = Deno;
-const { core, Console, __nodeBootstrapArgs } = Deno[Deno.internal];
+const internals = Deno[Deno.internal];
+const { core, Console, __nodeBootstrapArgs } = internals;
 const isNativeError = core.isNativeError;
 const toText = String;
 const { setInterval, clearInterval } = globalThis;
@@ -262,34 +263,38 @@ function fail(error, loading) {
 
 function describe(error, loading) {
   if (!isNativeError(error)) return { kind: "Uncaught", message: inspect(error), trace: "" };
-  const text = inspect(error);
-  const { trace, userFrames } = userTrace(text);
-  const message = userTrace(toText(error.message)).trace;
-  if (loading && !userFrames && (error.code === "ERR_MODULE_NOT_FOUND" || error.name === "SyntaxError")) {
-    return { kind: "invalid_code", message, trace: message };
-  }
+  const message = cleaned(toText(error.message));
+  if (loading && isLoadError(error)) return { kind: "invalid_code", message, trace: message };
+  const trace = cleaned(inspect(error));
   if (error.code === "ENOSPC" || indexOf(message, "(os error 28)") >= 0) return { kind: "disk_full", message, trace };
   const { name } = error;
   return { kind: typeof name === "string" && name ? name : "Error", message, trace };
 }
 
+// The loader's own errors carry the place in their message, and no frame of the user's code.
+function isLoadError(error) {
+  if (error.code !== "ERR_MODULE_NOT_FOUND" && error.name !== "SyntaxError") return false;
+  const { stack, message } = error;
+  return indexOf(slice(stack, indexOf(stack, message) + message.length), WORK_URL) < 0;
+}
+
 // The text without the frames of runtime and harness, and with the user's files named as the user knows them.
-function userTrace(text) {
-  let trace = "", userFrames = 0;
+function cleaned(text) {
+  let kept = "";
   for (let start = 0; start <= text.length;) {
     let end = indexOf(text, "\n", start);
     if (end < 0) end = text.length;
     let line = slice(text, start, end);
     start = end + 1;
-    const frame = startsWith(line, "    at ");
-    if (frame && (indexOf(line, SELF_URL) >= 0 || indexOf(line, "ext:") >= 0 || indexOf(line, "(node:") >= 0)) continue;
-    for (let at; (at = indexOf(line, WORK_URL)) >= 0;) {
-      line = slice(line, 0, at) + slice(line, at + WORK_URL.length);
-      if (frame) userFrames++;
-    }
-    trace += (trace ? "\n" : "") + line;
+    if (startsWith(line, "    at ") && isForeign(line)) continue;
+    for (let at; (at = indexOf(line, WORK_URL)) >= 0;) line = slice(line, 0, at) + slice(line, at + WORK_URL.length);
+    kept += (kept ? "\n" : "") + line;
   }
-  return { trace, userFrames };
+  return kept;
+}
+
+function isForeign(frame) {
+  return indexOf(frame, SELF_URL) >= 0 || indexOf(frame, "ext:") >= 0 || indexOf(frame, "(node:") >= 0;
 }
 
 function watchForErrors() {
@@ -300,9 +305,14 @@ function watchForErrors() {
   });
   listen("unhandledrejection", (event) => {
     const { promise, reason } = event;
-    if (dispatchLate(new PromiseRejectionEvent("unhandledrejection", { promise, reason, cancelable: true }))) {
-      fail(reason, false);
-    } else event.preventDefault();
+    if (!dispatchLate(new PromiseRejectionEvent("unhandledrejection", { promise, reason, cancelable: true }))) {
+      event.preventDefault();
+      return;
+    }
+    // Set once `node:process` is loaded: tells the listeners a program has there.
+    const { nodeProcessUnhandledRejectionCallback: tellNode } = internals;
+    if (typeof tellNode === "function") tellNode(event);
+    if (!event.defaultPrevented) fail(reason, false);
   });
 }
 

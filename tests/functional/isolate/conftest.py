@@ -1,0 +1,22 @@
+"""One probed isolate backend for all tests here."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from caisson.backends.isolate.backend import IsolateBackend
+from caisson.sandbox.contract import BackendContext
+from caisson.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def isolate(tmp_path_factory: pytest.TempPathFactory) -> IsolateBackend:
+    """The backend, on a node of its own; skips with the reason where the host cannot have it."""
+    node_dir = tmp_path_factory.mktemp("node")
+    backend = IsolateBackend(BackendContext(f"test-{node_dir.name}", node_dir, Settings()))
+    found = asyncio.run(backend.probe())
+    if not found.available:
+        pytest.skip(f"{found.reason} ({found.fix})")
+    return backend
