@@ -17,7 +17,7 @@ from caisson.answers import Counts, WorkloadPage
 from caisson.model import LogLine, Workload
 from caisson.settings import Settings
 from caisson.store import keys, retention
-from caisson.store.batch import Append, Insert, Move, add_log_bytes
+from caisson.store.batch import Append, Insert, Move
 from caisson.store.database import READERS, reading_engine, store_error, writing_engine
 from caisson.store.errors import IdempotencyClash, IllegalTransition, StoreError
 from caisson.store.migrate import migrate
@@ -121,14 +121,13 @@ class Store:
         )
 
     async def problem(self) -> str | None:
-        """Why the store is of no use now, or None. After a failure it is written to, to see whether that is over."""
+        """Why the store is of no use now, or None."""
         try:
             await self._read(lambda connection: connection.scalar(select(literal(1))))
-            if self._writer.failure is not None:
-                await self._writer.call(lambda connection: add_log_bytes(connection, 0))
         except StoreError as error:
             return error.message
-        return None
+        failure = self._writer.recent_failure()
+        return failure.message if failure else None
 
     async def create_key(self, key: ApiKey) -> None:
         """Store a new API key."""

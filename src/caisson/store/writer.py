@@ -12,11 +12,12 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from time import monotonic
 from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from caisson import metrics
 from caisson.errors import CaissonError
@@ -35,6 +36,8 @@ MAX_WAITING_BYTES = 256 << 20
 MAX_BATCH = 1_000
 MAX_BATCH_BYTES = 16 << 20
 """Bounds of a transaction, so that a flood of logs does not make its neighbours wait for long."""
+FAILURE_COUNTS_S = 10
+"""How long the store is unready after a failure if nothing is written meanwhile that would show whether it is over."""
 ROW_BYTES = 1_000
 """What a write takes besides its free-form parts, roughly."""
 
@@ -79,8 +82,7 @@ class Writer:
         self._waiting = 0
         self._waiting_bytes = 0
         self._closed = False
-        self.failure: CaissonError | None = None
-        """Why the last transaction failed; None if it did not."""
+        self._failure: tuple[CaissonError, float] | None = None
 
     def start(self) -> None:
         """Begin to write."""
@@ -91,6 +93,11 @@ class Writer:
         self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
+
+    def recent_failure(self) -> CaissonError | None:
+        """Why writing failed a moment ago, unless it succeeded since."""
+        failure = self._failure
+        return failure[0] if failure is not None and monotonic() - failure[1] < FAILURE_COUNTS_S else None
 
     def submit(self, write: Write) -> asyncio.Future[None]:
         """Queue a write. The future may be ignored: failures are logged."""
@@ -161,18 +168,17 @@ class Writer:
             else:
                 self._fail(items, error)
         else:
-            self.failure = None
+            self._failure = None
             if chunks := _chunks(items):
                 metrics.log_lines_stored.inc(sum(len(chunk.lines) for chunk in chunks))
 
     def _fail(self, items: Sequence[_Item], error: Exception) -> None:
         for item in items:
             item.error = _failure(error)
-        if isinstance(error, CaissonError):
-            logger.warning("a write was refused", error=error.detail)
-        else:
-            self.failure = _failure(error)
-            logger.error("writes failed", count=len(items), error=self.failure.detail)
+        failure = _failure(error)
+        if isinstance(error, OperationalError):
+            self._failure = failure, monotonic()
+        logger.error("writes failed", count=len(items), error=failure.detail)
 
 
 def _failure(error: Exception) -> CaissonError:
