@@ -38,10 +38,9 @@ def doctor(json: Json = False) -> None:
     if json:
         terminal.print_json({"able": bool(able), "checks": findings, "isolations": isolations})
     else:
-        console = terminal.console()
-        console.print(_table(findings, isolations))
         names = ", ".join(f"{found.isolation} ({', '.join(sorted(found.runtimes))})" for found in able)
-        console.print(f"\nThis host can run: {names}." if able else "\nThis host can run nothing yet.", style="bold")
+        summary = f"This host can run: {names}." if able else "This host can run nothing yet."
+        terminal.show(_table(findings, isolations), "", summary)
     if not able:
         raise typer.Exit(FAILED)
 

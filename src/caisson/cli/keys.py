@@ -77,7 +77,7 @@ def list_keys(data_dir: DataDir = None, json: Json = False) -> None:
     if json:
         terminal.print_json([_told(key) for key in found])
     else:
-        terminal.console().print(tables.keys(found))
+        terminal.show(tables.keys(found))
 
 
 @app.command()

@@ -24,7 +24,7 @@ def status(ctx: typer.Context, id: WorkloadId, json: Json = False, api: Api = No
     if json:
         terminal.print_json(workload)
     else:
-        terminal.console().print(tables.workload(workload))
+        terminal.show(tables.workload(workload))
 
 
 def ls(
@@ -47,10 +47,11 @@ def ls(
     if json:
         terminal.print_json(page)
         return
-    terminal.console().print(tables.workloads(page.workloads))
+    terminal.show(tables.workloads(page.workloads, terminal.console().width))
     if page.next_cursor and sys.stdout.isatty():
-        more = f"{len(page.workloads)} of {page.total}; the next: --cursor {page.next_cursor}"
-        terminal.console().print(more, style="dim")
+        terminal.console().print(
+            f"{len(page.workloads)} of {page.total}; next: --cursor {page.next_cursor}", style="dim"
+        )
 
 
 def logs(
@@ -107,7 +108,7 @@ def nodes(ctx: typer.Context, json: Json = False, api: Api = None, api_key: ApiK
     if json:
         terminal.print_json(found)
     else:
-        terminal.console().print(tables.nodes(found))
+        terminal.show(tables.nodes(found))
 
 
 def backends(ctx: typer.Context, json: Json = False, api: Api = None, api_key: ApiKey = None) -> None:
@@ -119,4 +120,4 @@ def backends(ctx: typer.Context, json: Json = False, api: Api = None, api_key: A
     if json:
         terminal.print_json(found)
     else:
-        terminal.console().print(tables.backends(found))
+        terminal.show(*(tables.backend(backend) for backend in found))

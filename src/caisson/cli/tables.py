@@ -22,20 +22,23 @@ _COLOURS = {
     "killed": "magenta",
     "ready": "green",
 }
+_FOLDED = frozenset({"WHY", "ISOLATIONS", "SCOPES", "TENANT"})
+"""Columns that may take several lines where the terminal is narrow."""
+_ROOMY = 96
 _OUTPUT_SHOWN = 2_000
 """Characters of a workload's output that `status` shows; --json has all of it."""
 
 
-def workloads(rows: Iterable[Workload]) -> Table:
-    """One line a workload."""
-    table = _table("ID", "STATUS", "RUNTIME", "ISOLATION", "START", "CREATED", "TOOK", "WHY")
+def workloads(rows: Iterable[Workload], width: int) -> Table:
+    """One line a workload; the isolation only where there is room for it."""
+    roomy = width >= _ROOMY
+    table = _table("ID", "STATUS", "RUNTIME", *(["ISOLATION"] if roomy else []), "AGE", "TOOK", "WHY")
     for row in rows:
         table.add_row(
             row.id,
             _state(row.status),
             row.runtime,
-            row.isolation_used or f"({row.isolation})",
-            row.start or "-",
+            *([row.isolation_used or f"({row.isolation})"] if roomy else []),
             _age(row.created_at),
             _milliseconds(row.duration_ms),
             row.error.reason if row.error else "",
@@ -78,7 +81,7 @@ def workload(row: Workload) -> Table:
 
 def nodes(rows: Iterable[NodeView]) -> Table:
     """One line a node."""
-    table = _table("NODE", "STATUS", "RUNNING", "QUEUED", "CPUS", "MEMORY MIB", "ISOLATIONS", "VERSION", "UP")
+    table = _table("NODE", "STATUS", "RUNNING", "QUEUED", "CPUS", "MEMORY MIB", "UP", "ISOLATIONS")
     for row in rows:
         used, has = row.used, row.capacity
         table.add_row(
@@ -88,30 +91,28 @@ def nodes(rows: Iterable[NodeView]) -> Table:
             str(row.queued),
             f"{used.cpus:g}/{has.cpus:g}",
             f"{used.mem_mb}/{has.mem_mb}",
-            ", ".join(row.isolations) or "none",
-            row.version,
             _age(row.started_at),
+            ", ".join(row.isolations) or "none",
         )
     return table
 
 
-def backends(rows: Iterable[BackendView]) -> Table:
-    """One line an isolation, and below it what it lacks."""
-    table = _table("ISOLATION", "AVAILABLE", "RUNTIMES", "WAITING", "LIMITS", "NOTES")
-    for row in rows:
-        waiting = ", ".join(f"{pool.runtime} {pool.ready}/{pool.target}" for pool in row.pool)
-        notes = [note for note in (row.reason, row.fix) if note]
-        notes += [f"{runtime}: {why}" for runtime, why in row.missing.items()]
-        notes += [f"{name} {value}" for name, value in row.facts.items()]
-        table.add_row(
-            row.isolation,
-            Text("yes", "green") if row.available else Text("no", "red"),
-            ", ".join(row.runtimes) or "-",
-            waiting or "-",
-            ", ".join(row.limits) or "-",
-            harmless("; ".join(notes)),
-        )
-    return table
+def backend(row: BackendView) -> Table:
+    """What one isolation can do and lacks."""
+    return _facts(
+        {
+            row.isolation: Text("available", "green") if row.available else Text("not available", "red"),
+            "  why": row.reason,
+            "  to get it": row.fix,
+            "  runtimes": ", ".join(row.runtimes),
+            **{f"  no {runtime}": why for runtime, why in row.missing.items()},
+            "  waiting": ", ".join(f"{pool.runtime} {pool.ready} of {pool.target}" for pool in row.pool),
+            "  limits": ", ".join(row.limits),
+            "  networks": ", ".join(row.networks),
+            "  acceleration": row.acceleration,
+            **{f"  {name}": value for name, value in row.facts.items()},
+        }
+    )
 
 
 def keys(rows: Iterable[ApiKey]) -> Table:
@@ -122,10 +123,10 @@ def keys(rows: Iterable[ApiKey]) -> Table:
             f"csn_{row.prefix}",
             harmless(row.tenant),
             ", ".join(sorted(row.scopes)),
-            _age(row.created_at),
-            _instant(row.expires_at) or "never",
-            _instant(row.revoked_at) or "-",
-            _age(row.last_used_at) if row.last_used_at else "never",
+            f"{_age(row.created_at)} ago",
+            _minute(row.expires_at) or "never",
+            _minute(row.revoked_at) or "-",
+            f"{_age(row.last_used_at)} ago" if row.last_used_at else "never",
         )
     return table
 
@@ -133,7 +134,7 @@ def keys(rows: Iterable[ApiKey]) -> Table:
 def _table(*headings: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     for heading in headings:
-        table.add_column(heading, overflow="fold", no_wrap=heading in {"ID", "STATUS", "NODE"})
+        table.add_column(heading, overflow="fold", no_wrap=heading not in _FOLDED)
     return table
 
 
@@ -162,7 +163,9 @@ def _shortened(text: str) -> str:
 def _milliseconds(value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value / 1000:.1f} s" if value >= 10_000 else f"{value:.3g} ms" if value < 100 else f"{value:.0f} ms"
+    if value >= 1000:
+        return f"{value / 1000:.1f} s"
+    return f"{value:.3g} ms" if value < 100 else f"{value:.0f} ms"
 
 
 def _mebibytes(value: float | None) -> str:
@@ -173,9 +176,13 @@ def _instant(value: datetime | None) -> str | None:
     return value.astimezone().isoformat(sep=" ", timespec="milliseconds") if value else None
 
 
+def _minute(value: datetime | None) -> str | None:
+    return value.astimezone().strftime("%Y-%m-%d %H:%M") if value else None
+
+
 def _age(since: datetime) -> str:
     seconds = max(0, int((datetime.now(UTC) - since).total_seconds()))
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
-            return f"{seconds // length} {unit} ago"
-    return f"{seconds} s ago"
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

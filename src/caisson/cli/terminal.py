@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 _COLOUR = r"\x1b\[[0-9;:]*m"
 _STEERING = re.compile(
@@ -37,6 +37,17 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     return Console(file=stream, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False, markup=False)
+
+
+def show(*things: RenderableType) -> None:
+    """Print tables and texts on stdout; for pipes without the blanks that fill a table's last column."""
+    out = console()
+    if sys.stdout.isatty():
+        out.print(*things, sep="\n")
+        return
+    with out.capture() as captured:
+        out.print(*things, sep="\n")
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def print_json(value: object) -> None:

@@ -6,18 +6,18 @@ import os
 import platform
 import resource
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from caisson.host.cgroup import LIMITING, Hierarchy, hierarchies
 from caisson.host.process import CommandFailed, run
 
 MIN_FREE_MB = 1024
 MIN_OPEN_FILES = 4096
 JAIL_TIMEOUT_S = 10
-CGROUP_ROOT = Path("/sys/fs/cgroup")
-CONTROLLERS = ("cpu", "memory", "pids")
 
 
 class Verdict(StrEnum):
@@ -107,40 +107,29 @@ async def check_bubblewrap() -> Finding:
     return Finding(name, Verdict.OK, f"{path} makes jails")
 
 
-def check_cgroups(root: Path = CGROUP_ROOT) -> Finding:
-    """Which controllers this process may put sandboxes under."""
-    unified = (root / "cgroup.controllers").exists()
-    kind = "v2" if unified else "v1"
-    writable = _writable_v2(root) if unified else _writable_v1(root)
-    lacking = [name for name in CONTROLLERS if name not in writable]
-    found = f"{kind}, writable: {', '.join(writable) or 'none'}"
+def check_cgroups() -> Finding:
+    """Which limits the kernel can keep for this process's sandboxes."""
+    return judge_cgroups(hierarchies(_text("/proc/self/mounts"), _text("/proc/self/cgroup")))
+
+
+def judge_cgroups(found: Iterable[Hierarchy]) -> Finding:
+    """As `check_cgroups`, for these hierarchies."""
+    usable = {
+        name: hierarchy.version
+        for hierarchy in found
+        if os.access(hierarchy.own, os.W_OK)
+        for name in hierarchy.controllers & {*LIMITING}
+    }
+    told = ", ".join(f"{name} (v{usable[name]})" for name in sorted(usable)) or "none"
+    lacking = [name for name in LIMITING if name not in usable]
     if not lacking:
-        return Finding("cgroups", Verdict.OK, found)
+        return Finding("cgroups", Verdict.OK, told)
     return Finding(
         "cgroups",
         Verdict.LIMITED,
-        f"{found}; no walls of the kernel's for {', '.join(lacking)}",
-        "run the server as root or as a systemd service with Delegate=yes",
+        f"writable: {told}; the kernel limits no {', no '.join(lacking)}",
+        "run the server as root, or as a systemd service with Delegate=yes",
     )
-
-
-def _writable_v1(root: Path) -> list[str]:
-    memberships = _text("/proc/self/cgroup").splitlines()
-    writable = []
-    for line in memberships:
-        _, controllers, path = line.split(":", 2)
-        for name in controllers.split(","):
-            if name in CONTROLLERS and os.access(root / name / path.lstrip("/"), os.W_OK):
-                writable.append(name)
-    return sorted(writable)
-
-
-def _writable_v2(root: Path) -> list[str]:
-    path = next((line[3:] for line in _text("/proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
-    own = root / path.lstrip("/")
-    if not os.access(own, os.W_OK):
-        return []
-    return sorted(set(_text(own / "cgroup.controllers").split()) & set(CONTROLLERS))
 
 
 def check_deno() -> Finding:
