@@ -30,6 +30,9 @@ check: ## Linters, types, and the rules of the house.
 bench: setup ## Measure this machine, and write the figures to docs/performance.md.
 	@$(VENV)/python -m caisson.bench --write docs/performance.md
 
+bench: setup ## Measure this machine, beside peers, and write the figures to docs/performance.md.
+	@$(VENV)/python -m caisson.bench --write docs/performance.md
+
 docs: ## Write .env.example and docs/reference/settings.md anew from the settings.
 	@$(VENV)/python scripts/docs
 
