@@ -81,6 +81,7 @@ class Group:
         """`folders` maps a controller, or the empty string for a v2 tree without any, to a folder that exists."""
         self._folders = dict(folders)
         self.paths = tuple(dict.fromkeys(folders.values()))
+        self.controllers = frozenset(filter(None, folders))
 
     def attach(self, pid: int) -> None:
         """Move a process and its threads in. May take 20 ms: the kernel waits for a grace period (cgroup v1 and v2)."""

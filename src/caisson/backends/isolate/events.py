@@ -12,7 +12,7 @@ from caisson.sandbox.protocol import Exit, Fault, Frame, FrameType, ProtocolErro
 _STREAMS = {FrameType.STDOUT: Stream.STDOUT, FrameType.STDERR: Stream.STDERR}
 _TAIL_BYTES = 16 * 1024
 _HEAP_EXHAUSTED = (b"JavaScript heap out of memory", b"Fatal JavaScript out of memory", b"Fatal process out of memory")
-_ALLOCATION_FAILED = ("allocation failed", "could not allocate memory", "out of memory")
+_ALLOCATION_FAILED = ("allocation failed", "could not allocate memory", "Unable to grow", "out of memory")
 FAULTS = frozenset(
     {
         signal.SIGILL,

@@ -33,7 +33,7 @@ class Guest:
     mounts: tuple[Mount, ...]
     command: Callable[[str, int], list[str]]
     data_mb: int
-    """Writable memory the runtime maps for itself, in MiB, most of which it never touches."""
+    """Writable memory the runtime maps for itself, in MiB, most of which it never touches: needed for RLIMIT_DATA."""
     env: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     """Symbolic links inside: where each is, and what it says."""

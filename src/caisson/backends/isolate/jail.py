@@ -22,7 +22,7 @@ PIDS = 128
 """Threads a sandbox may have; the runtimes themselves have about a dozen."""
 _OPEN_FILES = 1024
 _CACHE_BYTES = 64 << 20
-_OVERHEAD_BYTES = 96 << 20
+OVERHEAD_BYTES = 64 << 20
 """Memory granted to the runtime itself, beyond what the program was given."""
 
 
@@ -41,15 +41,16 @@ class Place:
 
 def total_bytes(spec: SandboxSpec) -> int:
     """What a sandbox's control group may hold: files in /tmp are memory as well."""
-    return (spec.mem_mb + spec.disk_mb << 20) + _OVERHEAD_BYTES
+    return (spec.mem_mb + spec.disk_mb << 20) + OVERHEAD_BYTES
 
 
 def launch_command(
     place: Place, spec: SandboxSpec, guest: Guest, nonce: str, *, seccomp_fd: int, info_fd: int
 ) -> list[str]:
     """The whole chain. bwrap inherits and reads `seccomp_fd`, and writes the guest's process id to `info_fd`."""
-    # RLIMIT_DATA holds a program to its memory apart from its files, and where there is no control group.
-    limits = [f"--data={guest.data_mb + spec.mem_mb << 20}", f"--nofile={_OPEN_FILES}", "--core=0"]
+    limits = [f"--nofile={_OPEN_FILES}", "--core=0"]
+    if "memory" not in place.group.controllers:
+        limits.append(f"--data={guest.data_mb + spec.mem_mb << 20}")
     if place.uid is not None:
         # Counted for each user: the server's own has other processes, which are no business of the sandbox.
         limits.append(f"--nproc={PIDS}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import closing
 
 from caisson.backends.isolate.events import FAULTS, Reader
 from caisson.backends.isolate.files import deliver
 from caisson.backends.isolate.guest import TMP_TARGET
-from caisson.backends.isolate.jail import Place
-from caisson.backends.isolate.usage import Meter
+from caisson.backends.isolate.jail import OVERHEAD_BYTES, Place
+from caisson.backends.isolate.usage import MemoryWatch, Meter
 from caisson.errors import SandboxCrashed, StartFailed
 from caisson.host.cgroup import CgroupError, Limits
 from caisson.host.pidfd import Followed
@@ -69,25 +70,26 @@ class IsolateSandbox:
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:
         """See `Sandbox.run`."""
         reader = Reader(job.resources.max_output_bytes)
-        await self._begin(job)
-        while True:
-            try:
-                frames = await self._channel.receive()
-                for event in reader.read(frames):
-                    if isinstance(event, Exited):
-                        for output in reader.read(self._channel.arrived()):
-                            yield output
-                        self._meter.read()
+        with closing(MemoryWatch(self._init, (self.spec.mem_mb << 20) + OVERHEAD_BYTES)) as watch:
+            await self._begin(job)
+            while True:
+                try:
+                    frames = await self._channel.receive()
+                    for event in reader.read(frames):
+                        if isinstance(event, Exited):
+                            for output in reader.read(self._channel.arrived()):
+                                yield output
+                            self._meter.read()
+                            yield event
+                            return
                         yield event
-                        return
-                    yield event
-            except ChannelClosed:
-                break
-            except ProtocolError as error:
-                await self.kill()
-                raise SandboxCrashed(f"the program broke the channel protocol: {error}") from error
-        async for event in self._end(reader):
-            yield event
+                except ChannelClosed:
+                    break
+                except ProtocolError as error:
+                    await self.kill()
+                    raise SandboxCrashed(f"the program broke the channel protocol: {error}") from error
+            async for event in self._end(reader, watch):
+                yield event
 
     async def _begin(self, job: Job) -> None:
         try:
@@ -100,7 +102,7 @@ class IsolateSandbox:
         except (OSError, ChannelClosed, CgroupError) as error:
             raise StartFailed("the sandbox could not be given its workload", detail=f"{self.id}: {error}") from error
 
-    async def _end(self, reader: Reader) -> AsyncGenerator[Event, None]:
+    async def _end(self, reader: Reader, watch: MemoryWatch) -> AsyncGenerator[Event, None]:
         """The channel is closed without an EXIT: find out why, and tell what the plain pipes still hold."""
         left_alive = False
         try:
@@ -118,7 +120,7 @@ class IsolateSandbox:
             raise StartFailed("the sandbox died before the program began", detail=f"{self.id} ended with code {code}")
         if left_alive:
             raise SandboxCrashed("the program closed the channel to its host")
-        oom_killed = self._place.group.read().oom_kills > 0
+        oom_killed = self._place.group.read().oom_kills > 0 or watch.exceeded
         if not oom_killed and (code < 0 or (code > 128 and code - 128 not in FAULTS)):
             raise SandboxCrashed("the sandbox was killed from outside", detail=f"{self.id} ended with code {code}")
         for event in reader.end(code, oom_killed):

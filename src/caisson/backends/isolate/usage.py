@@ -1,15 +1,18 @@
-"""What a sandbox used since its workload began, from its control group or else from /proc."""
+"""What a sandbox uses: counted since its workload began, and watched where no limit of the kernel fits."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from caisson.host.cgroup import Group
+from caisson.host.pidfd import Followed
 from caisson.model import Usage
 
+WATCH_S = 0.1
 _TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 
@@ -48,6 +51,37 @@ class Meter:
             if peak_mb is None:
                 peak_mb = round(status_kib(self.pid, "VmHWM") / 1024, 1)
         return Usage(cpu_ms=cpu_ms, peak_mem_mb=peak_mb)
+
+
+class MemoryWatch:
+    """Ends a process that holds more memory of its own than it was given.
+
+    A control group counts files in /tmp as well, and RLIMIT_DATA counts what V8 only reserves; neither is the memory a
+    program uses. This looks at it ten times a second; what gets by in between is held by the control group.
+    """
+
+    def __init__(self, process: Followed, limit_bytes: int) -> None:
+        """Looks from now on, until `close`."""
+        self.exceeded = False
+        self._process = process
+        self._limit_kib = limit_bytes >> 10
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(WATCH_S, self._look)
+
+    def close(self) -> None:
+        """Look no more. Idempotent."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        try:
+            used_kib = status_kib(self._process.pid, "RssAnon")
+        except OSError:
+            return
+        if used_kib > self._limit_kib:
+            self.exceeded = True
+            self._process.kill()
+        else:
+            self._timer = self._loop.call_later(WATCH_S, self._look)
 
 
 def status_kib(pid: int, name: str) -> int:
