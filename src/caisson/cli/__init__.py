@@ -1,0 +1,1 @@
+"""The `caisson` command, on top of the public client."""

@@ -37,7 +37,7 @@ def labels(pairs: Iterable[str]) -> dict[str, str]:
 
 def json_input(text: str) -> msgspec.Raw:
     """JSON text, `@FILE`, or `-` for standard input; sent as it was written, once it is known to be JSON."""
-    where, content = "--input", text.encode()
+    where, content = "--input", os.fsencode(text)
     if text == "-":
         where, content = "standard input", sys.stdin.buffer.read()
     elif text.startswith("@"):
@@ -48,7 +48,7 @@ def json_input(text: str) -> msgspec.Raw:
             raise typer.BadParameter(f"{where} cannot be read: {error.strerror}") from error
     try:
         msgspec.json.decode(content)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise typer.BadParameter(f"{where} is not JSON: {error}") from error
     return msgspec.Raw(content)
 

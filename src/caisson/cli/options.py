@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from caisson.cli.failing import REFUSED, UNREACHABLE, fail
+from caisson.cli.failing import REFUSED, UNREACHABLE, USAGE, fail
 
 if TYPE_CHECKING:
     from caisson.client import Client
@@ -66,9 +67,10 @@ def connected(ctx: typer.Context, api: str | None, api_key: str | None) -> Itera
         fail(str(error), UNREACHABLE)
     except ClientError as error:
         fail(str(error))
+    except UnicodeEncodeError as error:
+        # Arguments, file names and environment may be any bytes; Python holds them as lone surrogates.
+        fail(f"what was given is not UTF-8 text: {error.object[:60]!r}", USAGE)
 
 
 def _setting(name: str, file: dict[str, str | None]) -> str | None:
-    import os
-
     return os.environ.get(name) or file.get(name)

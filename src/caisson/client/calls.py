@@ -19,6 +19,9 @@ from caisson.model import WorkloadSpec
 
 T = TypeVar("T")
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for text that is no JSON of the wanted shape; the last for brackets nested without end."""
+
 ANSWER_TIMEOUT_S = 30.0
 UPLOAD_TIMEOUT_S = 120.0
 """How long the server may take to check and store an uploaded archive after its last byte."""
@@ -151,7 +154,7 @@ def decode(call: Call[T], url: str, status: int, headers: Mapping[str, str], con
         raise BadAnswer(url, f"status {status}, where an answer was expected")
     try:
         return msgspec.json.decode(content, type=call.answer)
-    except msgspec.DecodeError as error:
+    except NOT_JSON as error:
         raise BadAnswer(url, str(error)) from error
 
 
@@ -161,7 +164,7 @@ def refusal(status: int, headers: Mapping[str, str], content: bytes) -> ApiError
     retry_after_s = int(wait) if wait.isascii() and wait.isdigit() else None
     try:
         problem = msgspec.json.decode(content, type=Problem)
-    except msgspec.DecodeError:
+    except NOT_JSON:
         text = content[:500].decode("utf-8", "replace").strip() or "no explanation given"
         return ApiError(status, None, text, retry_after_s=retry_after_s)
     return ApiError(status, problem.reason, problem.detail, member=problem.member, retry_after_s=retry_after_s)

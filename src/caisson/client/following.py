@@ -42,7 +42,7 @@ class LogFollower:
                     return
                 if event.event == "message" and (line := self._new_line(event.data)):
                     yield line
-        except (EventTooLarge, msgspec.DecodeError) as error:
+        except (EventTooLarge, *calls.NOT_JSON) as error:
             raise BadAnswer(self._url, f"in a log stream: {error}") from error
 
     def _new_line(self, data: str) -> LogLine | None:

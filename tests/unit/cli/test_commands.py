@@ -209,6 +209,14 @@ def test_a_command_line_that_makes_no_sense_exits_with_2_before_anything_is_sent
     assert "Traceback" not in ended.stderr
 
 
+def test_arguments_that_are_no_text_are_told_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "a.js").write_text("")
+    with answering(answer) as double:
+        ended = caisson("run", "a.js", "--env", "K=\udcff", cwd=tmp_path, CAISSON_API=double.url)
+    assert (ended.code, double.requests) == (2, [])
+    assert "not UTF-8" in ended.stderr
+
+
 def test_help_does_not_load_the_server_or_the_client(tmp_path: Path) -> None:
     program = "import sys; from caisson.cli.main import app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()

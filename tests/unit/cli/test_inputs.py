@@ -33,7 +33,7 @@ def test_input_is_sent_as_it_was_written(tmp_path: Path) -> None:
     assert bytes(inputs.json_input(f"@{tmp_path / 'in.json'}")) == (tmp_path / "in.json").read_bytes()
 
 
-@pytest.mark.parametrize("text", ["", "{", "NaN", "hello", "1 2"])
+@pytest.mark.parametrize("text", ["", "{", "NaN", "hello", "1 2", '"\udcff"', "[" * 9999])
 def test_input_that_is_not_json_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="not JSON"):
         inputs.json_input(text)

@@ -126,7 +126,7 @@ def test_a_refusal_that_is_no_problem_document_keeps_its_text(make: Any) -> None
     assert (caught.value.status, caught.value.reason, caught.value.message) == (404, None, "<h1>nginx</h1>")
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"id": 3}', b"\xff"])
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"id": 3}', b'{"id": "\xff"}', b'{"x": ' + b"[" * 9999])
 def test_an_answer_of_something_else_is_called_that(make: Any, body: bytes) -> None:
     with talking(make, scripted(Reply(200, [body]))) as (client, double), pytest.raises(BadAnswer, match=double.url):
         client.get(ID)
