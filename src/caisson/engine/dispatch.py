@@ -18,7 +18,7 @@ from caisson.errors import CaissonError, StartFailed
 from caisson.model import Isolation, Reason, Status, Workload, WorkloadSpec
 from caisson.store.records import NewWorkload
 from caisson.store.store import Store
-from caisson.telemetry import tracer
+from caisson.telemetry import span
 
 logger = structlog.get_logger(__name__)
 
@@ -119,7 +119,7 @@ class Dispatcher:
         structlog.contextvars.bind_contextvars(workload=live.workload.id, tenant=live.tenant)
         over = False
         try:
-            with tracer.start_as_current_span("workload", attributes={"caisson.workload.id": live.workload.id}):
+            with span("workload", workload_id=live.workload.id):
                 if new is not None:
                     committed = self._store.insert(new)
                     if not live.accepted.is_set():
