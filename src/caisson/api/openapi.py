@@ -16,30 +16,21 @@ from caisson import __version__
 from caisson.answers import BackendView, LogPage, NodeView, Problem, Stats, WorkloadPage
 from caisson.api.answers import JSON, Done, Health
 from caisson.api.problems import MEDIA_TYPE as PROBLEM
-from caisson.api.submissions import IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_PATTERN, MULTIPART
-from caisson.api.validation import CODE_MEMBERS
-from caisson.model import LogLine, Runtime, Workload, WorkloadSpec
+from caisson.api.request_schema import SCHEMAS, spec_forms
+from caisson.model import LogLine, Workload, WorkloadSpec
 
 EVENT_STREAM = "text/event-stream"
-SCHEMAS = "#/components/schemas/"
 DESCRIBED = (WorkloadSpec, Workload, WorkloadPage, LogPage, BackendView, NodeView, Stats, Health, Done, Problem)
 WORKLOAD_ID: dict[str, Any] = {"pattern": r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "A workload's id, a ULID."}
-GZIP = "application/gzip"
-ARCHIVE_FORMAT = "tar-gz"
-ARCHIVE_PART = "WithArchivePart"
-ALWAYS = (400, 401, 403)
-"""Refusals of the listener, which every endpoint can be answered with."""
+ALWAYS = (400, 401, 403, 503)
+"""Refusals of the listener and the store, which every endpoint can be answered with."""
 
-_BASE64 = r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
-_GZIP_MAGIC = "H4sI"
-"""Base64 of the three bytes that every gzip file begins with."""
-_NULL = {"type": "null"}
 _HEADERS: dict[str, dict[str, Any]] = {
     "Location": {"description": "Where the workload can be read.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer", "minimum": 1}},
     "WWW-Authenticate": {"description": "How to present a key.", "schema": {"type": "string"}},
 }
-_PROBLEM_HEADERS = {401: ("WWW-Authenticate",), 429: ("Retry-After",)}
+_PROBLEM_HEADERS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 _SECURITY: dict[str, dict[str, str]] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
@@ -134,38 +125,6 @@ LINKS = {
 }
 """What can be done with a workload in an answer."""
 
-SUBMISSION: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": IDEMPOTENCY_KEY,
-            "in": "header",
-            "description": "A request sent again with the same key is not carried out again.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": IDEMPOTENCY_KEY_PATTERN},
-        }
-    ],
-    "requestBody": {
-        "required": True,
-        "content": {
-            JSON: {"schema": {"$ref": f"{SCHEMAS}WorkloadSpec"}},
-            MULTIPART: {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "spec": {"$ref": f"{SCHEMAS}WorkloadSpec{ARCHIVE_PART}"},
-                        "archive": {"type": "string", "contentMediaType": GZIP},
-                    },
-                    "required": ["spec", "archive"],
-                    "additionalProperties": False,
-                },
-                "encoding": {
-                    "spec": {"contentType": JSON},
-                    "archive": {"contentType": GZIP},
-                },
-            },
-        },
-    },
-}
-
 LAST_EVENT_ID: dict[str, Any] = {
     "parameters": [
         {
@@ -188,7 +147,7 @@ def describe(app: FastAPI, *, keys_needed: bool) -> dict[str, Any]:
         routes=app.routes,
     )
     _, schemas = msgspec.json.schema_components(DESCRIBED, ref_template=SCHEMAS + "{name}")
-    schemas |= _spec_variants(schemas["WorkloadSpec"])
+    schemas |= spec_forms(schemas["WorkloadSpec"])
     described["components"] = {"schemas": schemas, "securitySchemes": _SECURITY}
     described["security"] = [{name: []} for name in _SECURITY] + ([] if keys_needed else [{}])
     for path in described["paths"].values():
@@ -211,43 +170,3 @@ def _drop_foreign_problems(details: dict[str, Any]) -> None:
     responses = details["responses"]
     if JSON in responses.get("422", {}).get("content", {}):
         del responses["422"]
-
-
-def _spec_variants(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec in each form it can have: code comes in exactly one way, and not every runtime takes every way."""
-    languages = [str(runtime) for runtime in Runtime if runtime not in (Runtime.WASM, Runtime.OCI)]
-    modules = [str(Runtime.WASM)]
-    module = {"type": "string", "contentEncoding": "base64", "pattern": rf"^{_BASE64}$(?!\n)"}
-    archive = {
-        **module,
-        "contentMediaType": GZIP,
-        "format": ARCHIVE_FORMAT,
-        "pattern": rf"^{_GZIP_MAGIC}{_BASE64}$(?!\n)",
-    }
-    forms = {
-        "WithCode": _form(spec, languages, "code"),
-        "WithModule": _form(spec, modules, "code", module),
-        "WithFiles": _form(spec, languages, "files"),
-        "WithCodeArchive": _form(spec, languages + modules, "code_archive", archive),
-        "WithImage": _form(spec, [str(Runtime.OCI)], "image"),
-        ARCHIVE_PART: _form(spec, languages + modules, None),
-    }
-    named = {f"WorkloadSpec{name}": form | {"title": f"WorkloadSpec{name}"} for name, form in forms.items()}
-    choice = [{"$ref": SCHEMAS + name} for name in named if name != f"WorkloadSpec{ARCHIVE_PART}"]
-    whole = {"title": spec["title"], "description": spec["description"], "oneOf": choice}
-    return {"WorkloadSpec": whole, **named}
-
-
-def _form(
-    spec: Mapping[str, Any], runtimes: list[str], member: str | None, schema: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """The spec for some runtimes whose code is in `member`; the other members for code may only be null."""
-    properties = dict(spec["properties"]) | {"runtime": {"type": "string", "enum": runtimes}}
-    for name in (*CODE_MEMBERS, "command"):
-        if name == member:
-            options = [option for option in properties[name]["anyOf"] if option != _NULL]
-            properties[name] = dict(schema or options[0])
-        elif name != "command" or member != "image":
-            properties[name] = _NULL
-    required = ["runtime"] if member is None else ["runtime", member]
-    return {**spec, "properties": properties, "required": required}

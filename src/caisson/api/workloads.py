@@ -14,7 +14,8 @@ from starlette.responses import Response
 from caisson.answers import WorkloadPage
 from caisson.api.answers import json_response
 from caisson.api.connection import while_connected
-from caisson.api.openapi import LINKS, SUBMISSION, WORKLOAD_ID, Answer, operation
+from caisson.api.openapi import LINKS, WORKLOAD_ID, Answer, operation
+from caisson.api.request_schema import SUBMISSION
 from caisson.api.services import services, tenant
 from caisson.api.submissions import read_submission
 from caisson.errors import Refusal, Refused
