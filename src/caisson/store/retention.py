@@ -11,8 +11,8 @@ from caisson.store.batch import add_log_bytes
 from caisson.store.instants import to_us
 from caisson.store.tables import idempotency_keys, log_chunks, totals, workloads
 
-STEP = 100
-"""Workloads, or keys, that one step removes."""
+STEP = 25
+"""Workloads, or keys, that one step removes: a few milliseconds for which other writes wait."""
 
 
 def remove_finished_before(connection: Connection, instant: datetime) -> int:

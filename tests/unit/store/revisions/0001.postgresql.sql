@@ -83,7 +83,7 @@ ALTER TABLE ONLY public.workloads
 CREATE INDEX idempotency_keys_by_age ON public.idempotency_keys USING btree (created_at_us);
 CREATE INDEX idempotency_keys_by_workload ON public.idempotency_keys USING btree (workload_id);
 CREATE INDEX labels_by_name ON public.labels USING btree (name, value, workload_id);
-CREATE INDEX workloads_by_end ON public.workloads USING btree (finished_at_us, tenant);
+CREATE INDEX workloads_by_end ON public.workloads USING btree (finished_at_us, tenant, status, isolation_used, start, total_ms);
 CREATE INDEX workloads_by_status ON public.workloads USING btree (tenant, status, id, isolation_used, runtime);
 CREATE INDEX workloads_newest ON public.workloads USING btree (tenant, id, isolation_used, runtime);
 ALTER TABLE ONLY public.idempotency_keys

@@ -39,7 +39,11 @@ def upgrade() -> None:
     )
     op.create_index("workloads_newest", "workloads", ["tenant", "id", "isolation_used", "runtime"])
     op.create_index("workloads_by_status", "workloads", ["tenant", "status", "id", "isolation_used", "runtime"])
-    op.create_index("workloads_by_end", "workloads", ["finished_at_us", "tenant"])
+    op.create_index(
+        "workloads_by_end",
+        "workloads",
+        ["finished_at_us", "tenant", "status", "isolation_used", "start", "total_ms"],
+    )
     op.create_table(
         "requests",
         _of_workload(),
