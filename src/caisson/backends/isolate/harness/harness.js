@@ -48,6 +48,7 @@ const exitCode = Object.getOwnPropertyDescriptor(Deno, "exitCode").get.bind(Deno
 
 const incoming = openSync(CHANNEL + "/in");
 const outgoing = openSync(CHANNEL + "/out", { write: true });
+const readSync = incoming.readSync.bind(incoming);
 const writeSync = outgoing.writeSync.bind(outgoing);
 
 const NOTHING = new Bytes(0);
@@ -120,7 +121,7 @@ function joined(one, two, three) {
 function readExactly(length) {
   const bytes = new Bytes(length);
   for (let got = 0; got < length;) {
-    const count = incoming.readSync(bytes.subarray(got));
+    const count = readSync(subarray(bytes, got));
     // The host is gone, and with it the reason to be.
     if (!count) exit(0);
     got += count;
@@ -230,6 +231,12 @@ function finish(code) {
   if (ended) return;
   ended = true;
   send(EXIT, field(tag.code, integer(code)));
+  // Nothing runs after the end: the host ends this process. If there is something to read, it is that the host is gone.
+  try {
+    readSync(new Bytes(1));
+  } finally {
+    exit(code);
+  }
 }
 
 function sendOutputFile(path) {
@@ -258,7 +265,6 @@ function fail(error, loading) {
     field(tag.trace, encode(report.trace)),
   ));
   finish(1);
-  exit(1);
 }
 
 function describe(error, loading) {
@@ -347,7 +353,6 @@ send(HELLO, joined(field(tag.version, integer(VERSION)), field(tag.nonce, nonce)
 send(READY, field(tag.runtimeVersion, encode(warm.default(Deno.version.deno))));
 
 const start = receiveStart();
-incoming.close();
 replaceSurroundings(start);
 watchForEnd(start.outputPath);
 const url = moduleUrl(start.entrypoint);
@@ -366,7 +371,6 @@ if (typeof main === "function") {
     const output = stringify(await main(parse(start.input)));
     send(RESULT, encode(output === undefined ? "null" : output));
     finish(0);
-    exit(0);
   } catch (error) {
     fail(error, false);
   }

@@ -71,6 +71,11 @@ class Channel:
             if type_ == PING:
                 self.send(PONG, payload)
 
+    def await_end(self) -> None:
+        """Stay until the host, which has all it needs, ends this process; or until the host is gone."""
+        os.read(self._read_fd, 1)
+        os._exit(0)
+
     def _read_exactly(self, length: int) -> bytes:
         data = bytearray()
         while len(data) < length:
@@ -243,8 +248,7 @@ def main() -> None:
     code = carry_out(engine, start, int(memory_mb) << 20, channel)
     send_output_file(start.output_path, channel)
     channel.send(EXIT, message((TAG_CODE, code & 0xFF)))
-    # No tidying up: the host has all it needs, and the sandbox ends with this process.
-    os._exit(code & 0xFF)
+    channel.await_end()
 
 
 if __name__ == "__main__":
