@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from wasmtime import wat2wasm
 
-from caisson import Client
 from tests.helpers.command import CAISSON, Ended, environment
 from tests.helpers.server import Server
 
 Run = Callable[..., Ended]
 
-WASI_HELLO = base64.b64decode(
-    "AGFzbQEAAAABDAJgBH9/f38Bf2AAAAIjARZ3YXNpX3NuYXBzaG90X3ByZXZpZXcxCGZkX3dyaXRlAAADAgEBBQMBAAEHEwIGbWVtb3J5AgAG"
-    "X3N0YXJ0AAEKDwENAEEBQQBBAUEYEAAaCwshAgBBAAsICAAAAAwAAAAAQQgLDWhlbGxvIHdhc20hCgA="
-)
-"""A command module that writes `hello wasm!` and a line end to stdout."""
+HELLO_WAT = r"""
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\08\00\00\00\0c\00\00\00hello wasm!\n")
+  (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 24)))))
+"""
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_environment_and_arguments_reach_the_program(run: Run, write: Callable[.
 
 
 def test_a_module_runs(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "hello.wasm").write_bytes(WASI_HELLO)
+    (tmp_path / "hello.wasm").write_bytes(wat2wasm(HELLO_WAT))
     ended = run("run", "hello.wasm")
     assert (ended.code, ended.stdout) == (0, "hello wasm!\n")
 
@@ -153,7 +155,7 @@ def test_lines_come_while_the_program_runs(server: Server, tmp_path: Path, write
     ids=lambda value: str(value),
 )
 def test_stopping_the_command_kills_the_workload(
-    server: Server, tmp_path: Path, write: Callable[..., Path], number: signal.Signals, code: int
+    server: Server, run: Run, tmp_path: Path, write: Callable[..., Path], number: signal.Signals, code: int
 ) -> None:
     write("slow.js", "console.log('running'); await new Promise((go) => setTimeout(go, 60_000));")
     label = f"test={number.name.lower()}"
@@ -164,13 +166,14 @@ def test_stopping_the_command_kills_the_workload(
         assert command.wait(30) == code
         assert command.stderr is not None
         assert b"killed" in command.stderr.read()
-    with Client(server.url) as client:
-        assert [(found.status, found.error.reason) for found in client.list(label=label) if found.error] == [
-            ("killed", "killed_by_user")
-        ]
+    assert [(found["status"], found["error"]["reason"]) for found in labelled(run, label)] == [
+        ("killed", "killed_by_user")
+    ]
 
 
-def test_a_reader_that_hangs_up_kills_the_workload(server: Server, tmp_path: Path, write: Callable[..., Path]) -> None:
+def test_a_reader_that_hangs_up_kills_the_workload(
+    server: Server, run: Run, tmp_path: Path, write: Callable[..., Path]
+) -> None:
     write("chatty.js", "for (;;) { console.log('x'); await new Promise((go) => setTimeout(go, 10)); }")
     with started(server, tmp_path, "chatty.js", "--label", "test=pipe") as command:
         assert command.stdout is not None
@@ -179,8 +182,13 @@ def test_a_reader_that_hangs_up_kills_the_workload(server: Server, tmp_path: Pat
         assert command.wait(30) == 1
         assert command.stderr is not None
         assert b"Traceback" not in command.stderr.read()
-    with Client(server.url) as client:
-        assert [found.status for found in client.list(label="test=pipe")] == ["killed"]
+    assert [found["status"] for found in labelled(run, "test=pipe")] == ["killed"]
+
+
+def labelled(run: Run, label: str) -> list[dict[str, Any]]:
+    """The workloads with this label, as the command lists them."""
+    found: list[dict[str, Any]] = json.loads(run("ls", "--json", "--label", label).stdout)["workloads"]
+    return found
 
 
 def started(server: Server, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
