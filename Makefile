@@ -27,9 +27,6 @@ check: ## Linters, types, and the rules of the house.
 	@if command -v shellcheck; then shellcheck scripts/lock tests/e2e/newcomer .ci/run; else echo "no shellcheck here: skipped"; fi
 	$(VENV)/pytest -q tests/house
 
-bench: setup ## Measure this machine, and write the figures to docs/performance.md.
-	@$(VENV)/python -m caisson.bench --write docs/performance.md
-
 bench: setup ## Measure this machine, beside peers, and write the figures to docs/performance.md.
 	@$(VENV)/python -m caisson.bench --write docs/performance.md
 
