@@ -45,12 +45,12 @@ class Authenticator:
 
     async def authenticate(self, scope: Scope) -> Principal:
         """Raises Refused: 401 for a missing or unknown key, 403 for one that may not do this."""
+        if scope["path"] in OPEN_PATHS:
+            return NOBODY
         key = presented_key(scope)
         if key is None:
             if not self._keys_needed:
                 return ANYONE_HERE
-            if scope["path"] in OPEN_PATHS:
-                return NOBODY
             raise _unauthenticated("an API key is needed")
         if len(key) > MAX_KEY_CHARS or not key.isascii():
             raise _unauthenticated("the API key is not valid")
@@ -73,16 +73,15 @@ class Authenticator:
 
 
 def presented_key(scope: Scope) -> str | None:
-    """The key in `Authorization: Bearer` or `X-API-Key`. Raises Refused (401) for another way to authenticate."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            scheme, _, key = str(value, "latin-1").partition(" ")
-            if scheme.lower() != "bearer":
-                raise _unauthenticated("API keys are presented as `Authorization: Bearer KEY`")
-            return key.strip()
-        if name == b"x-api-key":
-            return str(value, "latin-1").strip()
-    return None
+    """The key in `Authorization: Bearer`, else in `X-API-Key`. Raises Refused (401) for another way to authenticate."""
+    headers = {name: str(value, "latin-1") for name, value in scope["headers"]}
+    authorization = headers.get(b"authorization")
+    if authorization is None:
+        return headers.get(b"x-api-key")
+    scheme, _, key = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise _unauthenticated("API keys are presented as `Authorization: Bearer KEY`")
+    return key.strip()
 
 
 def needed_scope(method: str, path: str) -> KeyScope:

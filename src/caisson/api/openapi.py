@@ -15,6 +15,7 @@ from starlette.responses import Response
 from caisson import __version__
 from caisson.answers import BackendView, LogPage, NodeView, Problem, Stats, WorkloadPage
 from caisson.api.answers import JSON, Done, Health
+from caisson.api.auth import OPEN_PATHS
 from caisson.api.problems import MEDIA_TYPE as PROBLEM
 from caisson.api.request_schema import SCHEMAS, spec_forms
 from caisson.model import LogLine, Workload, WorkloadSpec
@@ -150,8 +151,10 @@ def describe(app: FastAPI, *, keys_needed: bool) -> dict[str, Any]:
     schemas |= spec_forms(schemas["WorkloadSpec"])
     described["components"] = {"schemas": schemas, "securitySchemes": _SECURITY}
     described["security"] = [{name: []} for name in _SECURITY] + ([] if keys_needed else [{}])
-    for path in described["paths"].values():
-        for details in path.values():
+    for path, item in described["paths"].items():
+        for details in item.values():
+            if path in OPEN_PATHS:
+                details["security"] = []
             _drop_null_parameters(details)
             _drop_foreign_problems(details)
     return described

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.server import Server
+from tests.helpers.command import caisson
+from tests.helpers.server import Server, free_port
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 HERE = Path(__file__).parent
@@ -18,14 +19,28 @@ EXAMPLES = 25
 SEED = 1
 """The same requests each time: a difference that is found today is found again tomorrow."""
 
+pytestmark = pytest.mark.timeout(300)
 
-@pytest.mark.timeout(300)
-def test_the_server_does_what_its_description_says(start_server: Callable[..., Server], tmp_path: Path) -> None:
-    server = start_server(warm_node=2)
-    command = [str(SCHEMATHESIS), "--config-file", str(HERE / "schemathesis.toml"), "run", f"{server.url}/openapi.json"]
-    options = ["--checks", "all", "--max-examples", str(EXAMPLES), "--seed", str(SEED), "--no-color"]
+
+def look_for_differences(url: str, folder: Path, *options: str) -> None:
+    command = [str(SCHEMATHESIS), "--config-file", str(HERE / "schemathesis.toml"), "run", f"{url}/openapi.json"]
+    bounds = ["--checks", "all", "--max-examples", str(EXAMPLES), "--seed", str(SEED), "--no-color"]
     environment = os.environ | {"SCHEMATHESIS_HOOKS": str(HERE / "schemathesis_hooks.py")}
     done = subprocess.run(
-        [*command, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [*command, *bounds, *options], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_a_server_without_keys_does_what_its_description_says(
+    start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    look_for_differences(start_server().url, tmp_path)
+
+
+def test_a_server_with_keys_does_what_its_description_says(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    made = caisson("keys", "create", "--scope", "admin", "--data-dir", tmp_path / "server" / "data", cwd=tmp_path)
+    port = free_port()
+    start_server(listen=f"0.0.0.0:{port}")
+    header = f"Authorization: Bearer {made.stdout.strip()}"
+    look_for_differences(f"http://127.0.0.1:{port}", tmp_path, "--header", header)

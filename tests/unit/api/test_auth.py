@@ -109,3 +109,9 @@ async def test_off_loopback_any_host_name_is_served(tmp_path: Path, keys: KeysDo
     async with client(make_app(EngineDouble(), tmp_path, keys, **EVERYWHERE)) as http:
         headers = {"Host": "caisson.example", "X-API-Key": "reader"}
         assert (await http.get("/v1/workloads", headers=headers)).status_code == 200
+
+
+async def test_of_two_keys_the_one_in_authorization_counts(tmp_path: Path, keys: KeysDouble) -> None:
+    async with client(make_app(EngineDouble(), tmp_path, keys, **EVERYWHERE)) as http:
+        headers = {"X-API-Key": "wrong", "Authorization": "Bearer reader"}
+        assert (await http.get("/v1/workloads", headers=headers)).status_code == 200
