@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 
@@ -15,7 +16,7 @@ from caisson.settings import Settings
 def isolate(tmp_path_factory: pytest.TempPathFactory) -> IsolateBackend:
     """The backend, on a node of its own; skips with the reason where the host cannot have it."""
     node_dir = tmp_path_factory.mktemp("node")
-    backend = IsolateBackend(BackendContext(f"test-{node_dir.name}", node_dir, Settings()))
+    backend = IsolateBackend(BackendContext(f"test-{os.getpid()}", node_dir, Settings()))
     found = asyncio.run(backend.probe())
     if not found.available:
         pytest.skip(f"{found.reason} ({found.fix})")

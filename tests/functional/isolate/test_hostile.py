@@ -243,7 +243,7 @@ def test_killing_the_process_from_outside_is_a_crash(isolate: IsolateBackend) ->
             try:
                 async for event in sandbox.run(job("console.log('on'); setInterval(() => {}, 1000)")):
                     ran.events.append(event)
-                    os.kill(sandbox._init.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+                    os.kill(sandbox.pid, signal.SIGKILL)  # type: ignore[attr-defined]
             except SandboxCrashed as error:
                 ran.failure = error
         return ran
@@ -258,8 +258,8 @@ def test_a_sandbox_that_died_while_it_waited_did_not_begin(isolate: IsolateBacke
 
     async def main() -> None:
         async with isolate.boot(SandboxSpec(Runtime.NODE, 64, 1)) as sandbox:
-            os.kill(sandbox._init.pid, signal.SIGKILL)  # type: ignore[attr-defined]
-            await sandbox._init.wait()  # type: ignore[attr-defined]
+            os.kill(sandbox.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+            await sandbox._inner.wait()  # type: ignore[attr-defined]
             assert not await sandbox.ping(1)
             with pytest.raises(StartFailed):
                 async for _ in sandbox.run(job("1")):

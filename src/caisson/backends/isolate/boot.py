@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import structlog
 
 from caisson.backends.isolate.files import make_folder, remove_folder, write_state
 from caisson.backends.isolate.guest import Guest
 from caisson.backends.isolate.jail import PIDS, Place, launch_command, seccomp_pipe, total_bytes
+from caisson.backends.isolate.jailed import Jailed, JailNotBuilt
 from caisson.backends.isolate.sandbox import DEFAULT_CPUS, IsolateSandbox
 from caisson.errors import StartFailed
 from caisson.host.cgroup import CgroupError, Limits
-from caisson.host.pidfd import Followed
-from caisson.host.pipes import Feeder, Fifos, enlarge, readable
-from caisson.host.process import CommandFailed, Process, start
-from caisson.host.shield import Teardown
+from caisson.host.pipes import Feeder, Fifos, enlarge
+from caisson.host.process import CommandFailed, start
+from caisson.host.shield import Teardown, uninterrupted
 from caisson.sandbox.channel import Channel, ChannelClosed
 from caisson.sandbox.contract import SandboxSpec
 from caisson.sandbox.protocol import NONCE_BYTES, FrameType, ProtocolError
@@ -30,16 +28,6 @@ logger = structlog.get_logger(__name__)
 
 _EMPTY_S = 5.0
 _WORDS_BYTES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class _Ends:
-    """The host's ends of what joins it to a sandbox."""
-
-    channel: Channel
-    stdin: Feeder
-    fifos: Fifos
-    info_fd: int
 
 
 @asynccontextmanager
@@ -61,31 +49,35 @@ async def _boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float,
     make_folder(place.folder)
     teardown.push(lambda: _remove_group(place))
     place.group.limit(Limits(cpus=DEFAULT_CPUS, mem_bytes=total_bytes(spec), pids=PIDS))
+    fifos, channel = _open_channel(place, teardown)
     nonce = secrets.token_bytes(NONCE_BYTES)
-    ends, process = _launch(place, spec, guest, nonce, teardown)
+    jailed, stdin = _launch(place, spec, guest, nonce, channel, teardown)
     try:
         async with asyncio.timeout(timeout_s):
-            init = Followed(await _init_pid(ends.info_fd))
-            teardown.push(init.close)
+            inner = await jailed.inner()
             # The guest boots meanwhile, and will not begin with user code before it is told to.
-            await asyncio.to_thread(place.group.attach, init.pid)
-            await ends.channel.handshake(nonce, timeout_s)
-    except (TimeoutError, ProtocolError, ChannelClosed) as error:
-        process.kill()
-        raise StartFailed("the sandbox did not start", detail=await _last_words(place, ends.channel, error)) from error
-    ends.fifos.connected()
-    write_state(place.folder, (process.pid, init.pid), place.group.paths)
-    sandbox = IsolateSandbox(place, spec, process, init, ends.channel, ends.stdin)
-    teardown.push(sandbox.kill)
-    return sandbox
+            await uninterrupted(asyncio.to_thread(place.group.attach, inner.pid))
+            await channel.handshake(nonce, timeout_s)
+    except (TimeoutError, ProtocolError, ChannelClosed, JailNotBuilt) as error:
+        await jailed.kill()
+        raise StartFailed("the sandbox did not start", detail=await _last_words(place, channel, error)) from error
+    fifos.connected()
+    write_state(place.folder, jailed.pids, place.group.paths)
+    return IsolateSandbox(place, spec, jailed, inner, channel, stdin)
 
 
-def _launch(place: Place, spec: SandboxSpec, guest: Guest, nonce: bytes, teardown: Teardown) -> tuple[_Ends, Process]:
-    """Start the chain. The host's ends are closed by `teardown`, the sandbox's once it has inherited them."""
+def _open_channel(place: Place, teardown: Teardown) -> tuple[Fifos, Channel]:
     fifos = Fifos(place.folder / "channel", os.getuid() if place.uid is None else place.uid)
     teardown.push(fifos.release)
     channel = Channel(fifos.read_fd, fifos.write_fd)
     teardown.push(channel.close)
+    return fifos, channel
+
+
+def _launch(
+    place: Place, spec: SandboxSpec, guest: Guest, nonce: bytes, channel: Channel, teardown: Teardown
+) -> tuple[Jailed, Feeder]:
+    """Start the chain. The host's ends of its pipes are closed by `teardown`, the others once they are inherited."""
     inherited: list[int] = []
     try:
         for type in (FrameType.STDOUT, FrameType.STDERR):
@@ -99,32 +91,23 @@ def _launch(place: Place, spec: SandboxSpec, guest: Guest, nonce: bytes, teardow
         teardown.push(stdin.close)
         info_fd, write_fd = os.pipe()
         inherited.append(write_fd)
-        teardown.push(lambda: os.close(info_fd))
         inherited.append(seccomp_pipe())
         stdout, stderr, stdin_read, info_write, seccomp = inherited
         chain = launch_command(place, spec, guest, nonce.hex(), seccomp_fd=seccomp, info_fd=info_write)
         namespaces = [] if place.stage.namespace_fd is None else [place.stage.namespace_fd]
-        process = start(
-            chain, stdin=stdin_read, stdout=stdout, stderr=stderr, pass_fds=[info_write, seccomp, *namespaces]
-        )
+        try:
+            outer = start(
+                chain, stdin=stdin_read, stdout=stdout, stderr=stderr, pass_fds=[info_write, seccomp, *namespaces]
+            )
+        except CommandFailed:
+            os.close(info_fd)
+            raise
     finally:
         for fd in inherited:
             os.close(fd)
-    teardown.push(process.close)
-    return _Ends(channel, stdin, fifos, info_fd), process
-
-
-async def _init_pid(info_fd: int) -> int:
-    """What bwrap tells of the process it made."""
-    info = b""
-    # Written piece by piece.
-    while not info.rstrip().endswith(b"}"):
-        await readable(info_fd)
-        piece = os.read(info_fd, _WORDS_BYTES)
-        if not piece:
-            raise ChannelClosed("the jail was not built")
-        info += piece
-    return int(json.loads(info)["child-pid"])
+    jailed = Jailed(outer, info_fd)
+    teardown.push(jailed.close)
+    return jailed, stdin
 
 
 async def _last_words(place: Place, channel: Channel, error: Exception) -> str:

@@ -10,12 +10,12 @@ from caisson.backends.isolate.events import FAULTS, Reader
 from caisson.backends.isolate.files import deliver
 from caisson.backends.isolate.guest import TMP_TARGET
 from caisson.backends.isolate.jail import OVERHEAD_BYTES, Place
+from caisson.backends.isolate.jailed import Jailed
 from caisson.backends.isolate.usage import MemoryWatch, Meter
 from caisson.errors import SandboxCrashed, StartFailed
 from caisson.host.cgroup import CgroupError, Limits
 from caisson.host.pidfd import Followed
 from caisson.host.pipes import Feeder
-from caisson.host.process import Process
 from caisson.model import Resources, StartKind, Usage
 from caisson.sandbox.channel import Channel, ChannelClosed
 from caisson.sandbox.contract import Event, Exited, Job, SandboxSpec
@@ -37,17 +37,19 @@ class IsolateSandbox:
     start = StartKind.COLD
 
     def __init__(
-        self, place: Place, spec: SandboxSpec, process: Process, init: Followed, channel: Channel, stdin: Feeder
+        self, place: Place, spec: SandboxSpec, jailed: Jailed, inner: Followed, channel: Channel, stdin: Feeder
     ) -> None:
-        """`process` is the bubblewrap outside, `init` the guest as process 1 of its namespace. All are READY."""
+        """Everything is READY: `inner` is the guest, and its handshake is done."""
         self.id = place.id
         self.spec = spec
+        self.pid = inner.pid
+        """The guest's process id on the host."""
         self._place = place
-        self._process = process
-        self._init = init
+        self._jailed = jailed
+        self._inner = inner
         self._channel = channel
         self._stdin = stdin
-        self._meter = Meter(place.group, init.pid)
+        self._meter = Meter(place.group, inner.pid)
         self._meter.begin()
 
     async def ping(self, timeout_s: float) -> bool:
@@ -61,16 +63,12 @@ class IsolateSandbox:
     async def kill(self) -> None:
         """See `Sandbox.kill`."""
         self._meter.read()
-        self._init.kill()
-        self._process.kill()
-        # The end of a pid namespace's first process is the end of all processes inside, see pid_namespaces(7).
-        await self._init.wait()
-        await self._process.wait()
+        await self._jailed.kill()
 
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:
         """See `Sandbox.run`."""
         reader = Reader(job.resources.max_output_bytes)
-        with closing(MemoryWatch(self._init, (self.spec.mem_mb << 20) + OVERHEAD_BYTES)) as watch:
+        with closing(MemoryWatch(self._inner, (self.spec.mem_mb << 20) + OVERHEAD_BYTES)) as watch:
             await self._begin(job)
             while True:
                 try:
@@ -107,11 +105,11 @@ class IsolateSandbox:
         left_alive = False
         try:
             async with asyncio.timeout(END_S):
-                code = await self._process.wait()
+                code = await self._jailed.wait()
         except TimeoutError:
             left_alive = True
             await self.kill()
-            code = await self._process.wait()
+            code = await self._jailed.wait()
         while frames := await self._channel.remainder():
             for event in reader.read(frames):
                 yield event

@@ -21,9 +21,10 @@ FIELD = struct.Struct(">BI")
 MAX_PAYLOAD = 1 << 20
 MAGIC = b"\0asm"
 HELLO, READY, STARTED, STDOUT, STDERR, RESULT, EXCEPTION, EXIT = 0x01, 0x02, 0x04, 0x10, 0x11, 0x12, 0x13, 0x14
-START, INPUT, PING, PONG = 0x42, 0x46, 0x70, 0x71
+START, PING, PONG = 0x42, 0x70, 0x71
 TAG_VERSION, TAG_NONCE, TAG_RUNTIME_VERSION, TAG_ENV, TAG_ENTRYPOINT, TAG_ARG = 1, 2, 4, 17, 19, 20
 TAG_OUTPUT_PATH, TAG_LIMIT_TIME_MS, TAG_CODE, TAG_MESSAGE, TAG_TRACE, TAG_KIND = 22, 28, 48, 53, 54, 55
+TAG_SIZE = 34
 WORK = Path("/work")
 TMP = "/tmp"  # noqa: S108 - of this sandbox alone
 
@@ -37,13 +38,14 @@ class InvalidModule(Exception):
 
 @dataclass
 class Start:
-    """The workload, as far as this harness needs to know it. Its input comes through standard input."""
+    """The workload, as far as this harness needs to know it."""
 
     entrypoint: str = ""
     args: list[str] = field(default_factory=list)
     env: list[tuple[str, str]] = field(default_factory=list)
     output_path: str = ""
     limit_time_ms: int = 0
+    input_bytes: int = 0
 
 
 class Channel:
@@ -62,19 +64,26 @@ class Channel:
                 frame = frame[os.write(self._write_fd, frame) :]
 
     def receive_start(self) -> Start:
-        """Wait for START, answering PING meanwhile."""
-        while True:
-            length, type_, _ = HEADER.unpack(self._read_exactly(HEADER.size))
-            payload = self._read_exactly(length)
-            if type_ == START:
-                return read_start(payload)
+        """Wait for START, answering PING. An input too large for it is read and forgotten: stdin has it too."""
+        type_, payload = self._receive()
+        while type_ != START:
             if type_ == PING:
                 self.send(PONG, payload)
+            type_, payload = self._receive()
+        start = read_start(payload)
+        while start.input_bytes > 0:
+            _, payload = self._receive()
+            start.input_bytes -= len(payload)
+        return start
 
     def await_end(self) -> None:
         """Stay until the host, which has all it needs, ends this process; or until the host is gone."""
         os.read(self._read_fd, 1)
         os._exit(0)
+
+    def _receive(self) -> tuple[int, bytes]:
+        length, type_, _ = HEADER.unpack(self._read_exactly(HEADER.size))
+        return type_, self._read_exactly(length)
 
     def _read_exactly(self, length: int) -> bytes:
         data = bytearray()
@@ -98,6 +107,8 @@ def read_start(payload: bytes) -> Start:
         offset += length
         if tag == TAG_LIMIT_TIME_MS:
             start.limit_time_ms = int.from_bytes(value, "big")
+        elif tag == TAG_SIZE:
+            start.input_bytes = int.from_bytes(value, "big")
         elif tag == TAG_ENTRYPOINT:
             start.entrypoint = value.decode()
         elif tag == TAG_OUTPUT_PATH:
