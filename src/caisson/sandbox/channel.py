@@ -46,6 +46,7 @@ class Channel:
         self._failure: ProtocolError | ChannelClosed | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._unsent = bytearray()
+        self._unread: ChannelClosed | None = None
         self._drained: asyncio.Future[None] | None = None
         os.set_blocking(write_fd, False)
         self._watch(self._framed)
@@ -80,6 +81,8 @@ class Channel:
         """Write encoded frames, and return when the kernel has taken them. Raises ChannelClosed if nobody reads."""
         self._unsent += data
         self._flush()
+        if self._unread is not None:
+            raise self._unread
         if self._unsent:
             if self._drained is None:
                 self._drained = self._loop.create_future()
@@ -207,7 +210,8 @@ class Channel:
             return
         except OSError as error:
             self._unsent.clear()
-            self._fail(ChannelClosed(f"the guest does not read: {error.strerror}"))
+            self._unread = ChannelClosed(f"the guest does not read: {error.strerror}")
+            self._fail(self._unread)
         self._loop.remove_writer(self._write_fd)
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
