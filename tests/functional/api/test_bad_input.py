@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.helpers.server import Server
+from tests.helpers.server import Server, wait_until
 
 HELLO = "export default () => 'hello'"
 GOOD: dict[str, Any] = {"runtime": "node", "code": HELLO}
@@ -121,7 +121,7 @@ def encoded(http: httpx2.Client, archive: bytes, spec: dict[str, Any] | None = N
 def test_an_archive_runs_whichever_way_it_comes(http: httpx2.Client, server: Server, send: Any) -> None:
     answer = send(http, PROJECT).json()
     assert (answer["status"], answer["output"]) == ("completed", 7), answer
-    assert not list((server.data_dir / "uploads").iterdir())
+    wait_until(lambda: not list((server.data_dir / "uploads").iterdir()), "the archive to be removed", 10)
 
 
 @pytest.mark.parametrize("send", [upload, encoded])
