@@ -146,9 +146,11 @@ class WorkloadLog:
         try:
             await asyncio.shield(committed)
         finally:
+            # A commit that ended in the moment this was cancelled counts all the same.
             if committed.done():
                 self._in_flight = None
-        self.mark_committed(chunk)
+                if not committed.cancelled() and committed.exception() is None:
+                    self.mark_committed(chunk)
 
     def mark_committed(self, chunk: LogChunk) -> None:
         """Note that `chunk`, the oldest lines that waited, is in the store, and wake whom it concerns."""

@@ -70,7 +70,10 @@ def _create(url: str, **options: Any) -> Engine:
         # A server that was restarted is noticed before a statement fails for it.
         engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=name == "postgresql", **options)
         if name == "sqlite":
-            Path(parsed.database or "").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = Path(parsed.database or "")
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # It holds code, environments and outputs. SQLite gives its other files the same mode.
+            path.touch(mode=0o600)
     except (SQLAlchemyError, ImportError, OSError) as error:
         raise StoreError("the database's address cannot be used", detail=f"cannot use the database: {error}") from error
     event.listen(engine, "connect", _prepare_sqlite if name == "sqlite" else _prepare_postgresql)

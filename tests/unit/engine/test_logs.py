@@ -142,3 +142,18 @@ def test_a_commit_under_way_at_the_end_is_not_stored_twice() -> None:
         return [line.line for line in shelf.lines]
 
     assert asyncio.run(scenario()) == ["one", "two"]
+
+
+def test_a_commit_that_ends_in_the_moment_of_the_cancellation_is_not_stored_twice() -> None:
+    async def scenario() -> LogChunk | None:
+        async def last_moment(chunk: LogChunk) -> None:
+            # Runs before the task that waits for this commit can learn of its end.
+            asyncio.get_running_loop().call_soon(commits.cancel)
+
+        log = WorkloadLog("w", last_moment)
+        commits = asyncio.ensure_future(log.commit_as_they_come())
+        await log.write(Stream.STDOUT, b"one\n")
+        await asyncio.wait([commits])
+        return await log.rest()
+
+    assert asyncio.run(scenario()) is None

@@ -20,6 +20,7 @@ from caisson.store.migrate import NEWEST, migrate, present_revision
 from caisson.store.records import ListQuery
 from caisson.store.store import StoreError, open_store
 from tests.helpers.frozen import REVISIONS, contents, load
+from tests.helpers.workloads import accepted
 
 SCRIPTS = ScriptDirectory(Path(package.__file__).parent / "migrations")
 
@@ -104,6 +105,18 @@ def test_a_migration_that_fails_leaves_nothing_behind(engine: Engine) -> None:
         migrate(engine)
     with engine.connect() as connection:
         assert inspect(connection).get_table_names() == ["api_keys"]
+
+
+@pytest.mark.anyio
+async def test_nobody_else_can_read_the_files(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "data"
+    async with open_store(f"sqlite:///{folder / 'caisson.db'}") as store:
+        await store.insert(accepted())
+        assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {
+            "caisson.db": 0o600,
+            "caisson.db-wal": 0o600,
+            "caisson.db-shm": 0o600,
+        }
 
 
 @pytest.mark.anyio
