@@ -201,12 +201,13 @@ def launched(
     agent: Path,
     *arguments: str | Path,
     wrapper: Sequence[str | Path] = (),
-    prepare: Callable[[], None] | None = None,
+    prepare: Callable[[], object] | None = None,
 ) -> Iterator[Launched]:
     """An agent whose stdin and stdout are one end of a socket pair; it is gone when the context is left."""
     ours, theirs = socket.socketpair()
-    command = [*wrapper, agent, "--nonce", NONCE.hex(), *arguments]
-    with ours, subprocess.Popen(command, stdin=theirs, stdout=theirs, preexec_fn=prepare) as process:
+    command: list[str | Path] = [*wrapper, agent, "--nonce", NONCE.hex(), *arguments]
+    channel = theirs.fileno()
+    with ours, subprocess.Popen(command, stdin=channel, stdout=channel, preexec_fn=prepare) as process:
         theirs.close()
         try:
             yield Launched(process, Guest(ours))
