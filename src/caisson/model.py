@@ -146,7 +146,7 @@ class Resources(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class NetworkAllow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The only destinations a workload may reach: CIDRs, `host:port`, or names."""
 
-    allow: Annotated[list[Annotated[str, Meta(min_length=1, max_length=253)]], Meta(min_length=1, max_length=256)]
+    allow: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...], Meta(min_length=1, max_length=256)]
 
 
 def _null() -> Raw:

@@ -93,4 +93,4 @@ def _network(network: str | Sequence[str]) -> Network:
         return "egress"
     if isinstance(network, str):
         raise ValueError(f"network is 'none', 'egress' or a list of destinations, not {network!r}")
-    return NetworkAllow(allow=list(network))
+    return NetworkAllow(allow=tuple(network))

@@ -24,8 +24,8 @@ from caisson.engine.routing import Route, route
 from caisson.engine.runner import Runner
 from caisson.engine.stats import INTERVAL_S, WINDOW, latencies, series
 from caisson.errors import CaissonError, Refusal, Refused
-from caisson.model import Isolation, LogLine, Reason, Runtime, Status, Workload, WorkloadSpec
-from caisson.sandbox.contract import Backend, Capabilities, SandboxSpec
+from caisson.model import Isolation, LogLine, Reason, Status, Workload, WorkloadSpec
+from caisson.sandbox.contract import Backend, Capabilities
 from caisson.sandbox.runtimes import normalise
 from caisson.settings import Settings
 from caisson.store.errors import IdempotencyClash
@@ -307,19 +307,12 @@ class Engine:
             self._capabilities[isolation] = found
             logger.info("backend probed", isolation=isolation, available=found.available, reason=found.reason)
             if found.available:
-                for runtime in sorted(found.runtimes):
-                    self._keep_warm(backend, runtime)
+                for spec, target in backend.warm().items():
+                    self._pools.keep_warm(backend, spec, target)
 
         async with asyncio.TaskGroup() as group:
             for isolation, backend in self._backends.items():
                 group.create_task(prepare(isolation, backend))
-
-    def _keep_warm(self, backend: Backend, runtime: Runtime) -> None:
-        targets = {Runtime.NODE: self._settings.warm_node, Runtime.WASM: self._settings.warm_wasm}
-        target = targets.get(runtime, 0)
-        if target:
-            default = WorkloadSpec(runtime=runtime).resources
-            self._pools.keep_warm(backend, SandboxSpec(runtime, default.mem_mb, default.disk_mb), target)
 
 
 def _settled(live: Live) -> Workload:

@@ -197,7 +197,7 @@ class Pool:
 
 
 class Pools:
-    """Every pool of this node, by isolation and spec. Specs nobody keeps warm get a pool while they are in use."""
+    """Every pool of this node, by isolation and pool spec. Specs nobody keeps warm get a pool while they are in use."""
 
     def __init__(self, start_timeout_s: float) -> None:
         self._start_timeout_s = start_timeout_s
@@ -217,7 +217,7 @@ class Pools:
                 self._keepers = None
 
     def keep_warm(self, backend: Backend, spec: SandboxSpec, target: int) -> None:
-        """Have `target` sandboxes of `spec` wait from now on."""
+        """Have `target` sandboxes of `spec`, a pool spec of the backend's, wait from now on."""
         pool = self._pool(backend, spec, target)
         labels = backend.isolation, spec.runtime
         metrics.pool_target.labels(*labels).set(target)
@@ -226,7 +226,8 @@ class Pools:
 
     @asynccontextmanager
     async def take(self, backend: Backend, spec: SandboxSpec) -> AsyncIterator[tuple[Sandbox, StartKind]]:
-        """As `Pool.take`."""
+        """As `Pool.take`, from the pool that serves a request of `spec`."""
+        spec = backend.pool_spec(spec)
         pool = self._pool(backend, spec, 0)
         try:
             async with pool.take() as taken:

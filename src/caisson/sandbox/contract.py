@@ -21,7 +21,7 @@ ENTRY_POINT_GROUP = "caisson.backends"
 
 @dataclass(frozen=True, slots=True)
 class SandboxSpec:
-    """What a sandbox must be before any workload is known: the key of a pool."""
+    """What a sandbox must be before its workload is known. `Backend.pool_spec` makes it the key of a pool."""
 
     runtime: Runtime
     mem_mb: int
@@ -159,6 +159,18 @@ class Backend(Protocol):
 
     async def probe(self) -> Capabilities:
         """Say what this host can do, by trying it under a time limit. Never raises for a lacking host."""
+        ...
+
+    def pool_spec(self, spec: SandboxSpec) -> SandboxSpec:
+        """What is booted for a request of `spec`: requests with the same answer share one pool.
+
+        What it leaves out (such as sizes that can be set when a sandbox is taken), `Sandbox.run` sets from its job.
+        Pure, and idempotent: the answer is its own answer.
+        """
+        ...
+
+    def warm(self) -> Mapping[SandboxSpec, int]:
+        """How many sandboxes should wait, by pool spec. Asked once, after a `probe` that said yes."""
         ...
 
     def boot(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:

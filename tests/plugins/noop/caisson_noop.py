@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from caisson.errors import SandboxCrashed
@@ -74,6 +74,14 @@ class NoopBackend:
     async def probe(self) -> Capabilities:
         """Runs JavaScript, it says."""
         return Capabilities(self.isolation, available=True, runtimes=frozenset({Runtime.NODE}))
+
+    def pool_spec(self, spec: SandboxSpec) -> SandboxSpec:
+        """One sandbox is like the other."""
+        return SandboxSpec(spec.runtime, mem_mb=0, disk_mb=0)
+
+    def warm(self) -> Mapping[SandboxSpec, int]:
+        """None need wait."""
+        return {}
 
     @asynccontextmanager
     async def boot(self, spec: SandboxSpec) -> AsyncIterator[NoopSandbox]:

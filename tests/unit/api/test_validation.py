@@ -177,7 +177,7 @@ def test_the_last_of_two_members_of_one_name_counts() -> None:
 def test_ranges_addresses_and_hosts_are_destinations(text: str) -> None:
     assert is_destination(text)
     spec = decode_spec(json.dumps(GOOD | {"network": {"allow": [text]}}).encode())
-    assert spec.network == NetworkAllow(allow=[text])
+    assert spec.network == NetworkAllow(allow=(text,))
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_every_keyword_finds_its_member() -> None:
         1.5,
         10,
     )
-    assert spec.network == NetworkAllow(allow=["10.0.0.0/8"])
+    assert spec.network == NetworkAllow(allow=("10.0.0.0/8",))
 
 
 def test_a_module_given_as_bytes_travels_as_base64() -> None:

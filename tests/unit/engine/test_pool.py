@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -34,6 +34,12 @@ class Boots:
 
     async def probe(self) -> Capabilities:
         return Capabilities(self.isolation, True)
+
+    def pool_spec(self, spec: SandboxSpec) -> SandboxSpec:
+        return replace(spec, disk_mb=64)
+
+    def warm(self) -> Mapping[SandboxSpec, int]:
+        return {SPEC: 1}
 
     async def reclaim(self) -> int:
         return 0
@@ -84,6 +90,20 @@ def test_a_waiting_sandbox_is_warm_and_is_replaced() -> None:
                     assert first is not second
             await until("open", boots, 2)
         assert boots.open == 0
+
+    asyncio.run(scenario())
+
+
+def test_one_pool_serves_every_request_that_its_backend_sends_there() -> None:
+    async def scenario() -> None:
+        boots = Boots()
+        async with Pools(5).open() as pools:
+            pools.keep_warm(boots, SPEC, 1)
+            await until("open", boots, 1)
+            async with pools.take(boots, replace(SPEC, disk_mb=999)) as (sandbox, kind):
+                assert (kind, sandbox.spec) == (StartKind.WARM, SPEC)
+            async with pools.take(boots, replace(SPEC, mem_mb=999)) as (sandbox, kind):
+                assert (kind, sandbox.spec.mem_mb) == (StartKind.COLD, 999)
 
     asyncio.run(scenario())
 

@@ -102,7 +102,7 @@ def test_a_host_on_which_nothing_works_is_a_503() -> None:
     assert "no bubblewrap" in refused.value.message
 
 
-@pytest.mark.parametrize("network", ["egress", NetworkAllow(allow=["10.0.0.0/8"])])
+@pytest.mark.parametrize("network", ["egress", NetworkAllow(allow=("10.0.0.0/8",))])
 def test_auto_passes_over_an_isolation_without_the_network_that_is_wanted(network: Network) -> None:
     assert route(Runtime.NODE, AUTO, network, host(isolate(), gvisor())).isolation is Isolation.GVISOR
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from caisson.backends.isolate.boot import boot
@@ -19,7 +19,7 @@ from caisson.backends.isolate.stage import NO_STAGE, Stage, set_stage
 from caisson.backends.isolate.wasm import find_wasmtime
 from caisson.errors import SandboxError, StartFailed, Unavailable
 from caisson.host.cgroup import CgroupError, Tree, node_tree
-from caisson.model import Isolation, Runtime
+from caisson.model import Isolation, Resources, Runtime
 from caisson.sandbox.contract import BackendContext, Capabilities, Sandbox, SandboxSpec
 from caisson.settings import Settings
 
@@ -80,6 +80,20 @@ class IsolateBackend:
             limits=frozenset(limits),
             facts=facts,
         )
+
+    def pool_spec(self, spec: SandboxSpec) -> SandboxSpec:
+        """See `Backend.pool_spec`. Sizes are fixed when a jail is built, so each has a pool of its own."""
+        return spec
+
+    def warm(self) -> Mapping[SandboxSpec, int]:
+        """See `Backend.warm`: sandboxes of the default size."""
+        wanted = {Runtime.NODE: self._settings.warm_node, Runtime.WASM: self._settings.warm_wasm}
+        default = Resources()
+        return {
+            SandboxSpec(runtime, default.mem_mb, default.disk_mb): count
+            for runtime, count in wanted.items()
+            if count and runtime in self._guests
+        }
 
     def boot(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:
         """See `Backend.boot`."""
