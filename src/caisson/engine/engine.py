@@ -296,9 +296,14 @@ class Engine:
         return spec, chosen
 
     async def _prepare_backends(self) -> None:
-        async def prepare(isolation: Isolation, backend: Backend) -> None:
+        async def clear(isolation: Isolation, backend: Backend) -> None:
             try:
                 metrics.sandboxes_reclaimed.labels(isolation).inc(await backend.reclaim())
+            except Exception:
+                logger.exception("leftovers could not be removed", isolation=isolation)
+
+        async def prepare(isolation: Isolation, backend: Backend) -> None:
+            try:
                 found = await backend.probe()
             except Exception as error:
                 # One backend's mistake must not keep the others from serving.
@@ -310,9 +315,11 @@ class Engine:
                 for spec, target in backend.warm().items():
                     self._pools.keep_warm(backend, spec, target)
 
-        async with asyncio.TaskGroup() as group:
-            for isolation, backend in self._backends.items():
-                group.create_task(prepare(isolation, backend))
+        # A probe boots sandboxes, and none may take them for another's leftovers.
+        for step in (clear, prepare):
+            async with asyncio.TaskGroup() as group:
+                for isolation, backend in self._backends.items():
+                    group.create_task(step(isolation, backend))
 
 
 def _settled(live: Live) -> Workload:

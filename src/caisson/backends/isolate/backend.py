@@ -14,9 +14,9 @@ from caisson.backends.isolate.deno import find_deno
 from caisson.backends.isolate.guest import Guest
 from caisson.backends.isolate.host import check_host, explain
 from caisson.backends.isolate.jail import Place
-from caisson.backends.isolate.reclaim import reclaim
 from caisson.backends.isolate.stage import NO_STAGE, Stage, set_stage
 from caisson.backends.isolate.wasm import find_wasmtime
+from caisson.backends.leftovers import reclaim
 from caisson.errors import SandboxError, StartFailed, Unavailable
 from caisson.host.cgroup import CgroupError, Tree, node_tree
 from caisson.model import Isolation, Resources, Runtime

@@ -1,31 +1,18 @@
-"""A sandbox's folder on the host: its workload's files, and what a restarted server must know to remove it."""
+"""A sandbox's folder on the host, with its workload's files."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from caisson.errors import StartFailed
-from caisson.host.pidfd import start_ticks
 from caisson.images.archive import ArchiveError, extract_archive
 from caisson.sandbox.contract import Job
 
 _AT_ONCE_FILES = 32
 _AT_ONCE_BYTES = 1 << 20
-_STATE = "state.json"
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A sandbox as its folder remembers it: processes with their start times, and control groups."""
-
-    processes: Mapping[int, int]
-    cgroups: Sequence[Path]
 
 
 def make_folder(folder: Path) -> None:
@@ -43,28 +30,6 @@ async def deliver(job: Job, work: Path) -> None:
         _write_files(job.files, work)
     else:
         await asyncio.to_thread(_write_all, job, work)
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove it and all below; nothing happens if it is gone."""
-    if folder.exists():
-        shutil.rmtree(folder)
-
-
-def write_state(folder: Path, pids: Sequence[int], cgroups: Sequence[Path]) -> None:
-    """Remember the processes and control groups of a sandbox that runs."""
-    processes = {pid: ticks for pid in pids if (ticks := start_ticks(pid)) is not None}
-    (folder / _STATE).write_text(json.dumps({"processes": processes, "cgroups": [str(path) for path in cgroups]}))
-
-
-def read_state(folder: Path) -> State:
-    """What was remembered; nothing if the server died before, or while, it wrote."""
-    try:
-        stored = json.loads((folder / _STATE).read_text())
-    except (FileNotFoundError, ValueError):
-        return State({}, ())
-    processes = {int(pid): ticks for pid, ticks in stored["processes"].items()}
-    return State(processes, tuple(Path(path) for path in stored["cgroups"]))
 
 
 def _write_all(job: Job, work: Path) -> None:

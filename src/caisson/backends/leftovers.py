@@ -1,13 +1,19 @@
-"""Removes what a dead server process of this node left behind, and nothing else."""
+"""What a restarted server must know of the sandboxes of the one before it, and how it removes them, and nothing else.
+
+Each sandbox of a backend has a folder, in which it notes its processes and control groups once it runs.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from caisson.backends.isolate.files import State, read_state, remove_folder
 from caisson.errors import CaissonError
 from caisson.host.cgroup import CgroupError, Group, Tree
 from caisson.host.pidfd import Followed, start_ticks
@@ -16,6 +22,37 @@ logger = structlog.get_logger(__name__)
 
 _DEATH_S = 10.0
 _RETRY_S = 0.01
+_STATE = "state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A sandbox as its folder remembers it: processes with their start times, and control groups."""
+
+    processes: Mapping[int, int]
+    cgroups: Sequence[Path]
+
+
+def write_state(folder: Path, pids: Sequence[int], cgroups: Sequence[Path]) -> None:
+    """Remember the processes and control groups of a sandbox that runs."""
+    processes = {pid: ticks for pid in pids if (ticks := start_ticks(pid)) is not None}
+    (folder / _STATE).write_text(json.dumps({"processes": processes, "cgroups": [str(path) for path in cgroups]}))
+
+
+def read_state(folder: Path) -> State:
+    """What was remembered; nothing if the server died before, or while, it wrote."""
+    try:
+        stored = json.loads((folder / _STATE).read_text())
+    except (FileNotFoundError, ValueError):
+        return State({}, ())
+    processes = {int(pid): ticks for pid, ticks in stored["processes"].items()}
+    return State(processes, tuple(Path(path) for path in stored["cgroups"]))
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove it and all below; nothing happens if it is gone."""
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 async def reclaim(sandboxes: Path, tree: Tree) -> int:
