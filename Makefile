@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check bench lock docs newcomer
+.PHONY: help setup images up test check bench lock docs newcomer
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make .venv with locked dependencies, and install missing system packages where allowed.
 	@$(PYTHON) scripts/setup
+
+images: setup ## Build the guest images that are missing or out of date.
+	@$(VENV)/caisson images build --missing
 
 up: setup ## Set up, serve, run a hello workload on every isolation, and keep serving until Ctrl-C.
 	@$(VENV)/python scripts/up

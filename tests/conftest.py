@@ -10,6 +10,8 @@ import httpx2
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from caisson.images.catalog import Catalog
+from tests.helpers.images import guest_images, provide_guest_images
 from tests.helpers.leaks import assert_nothing_new, footprint
 from tests.helpers.postgres import Postgres, running_postgres
 from tests.helpers.processes import adopt_orphans
@@ -25,6 +27,14 @@ hypothesis_settings.load_profile("caisson")
 
 def pytest_configure() -> None:
     adopt_orphans()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what tests will need and takes longer than a test may."""
+    if not session.config.option.collectonly and any(
+        "images" in getattr(item, "fixturenames", ()) for item in session.items
+    ):
+        provide_guest_images()
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +66,12 @@ def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server."""
     with running_postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def images() -> Catalog:
+    """The guest images `base`, `python`, `node` and `go`, built once for all runs of the tests."""
+    return guest_images()
 
 
 @pytest.fixture

@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     """Backends to load, by entry-point name, separated by commas."""
     microvm_emulation: bool = False
     """Let micro-VMs run emulated where there is no KVM. Slow, and no security boundary."""
+    images_dir: Path | None = None
+    """Folder of the guest images. Default: `images` in the data folder."""
     jail_uid_base: int = Field(default=700_000, ge=1_000, le=4_000_000_000)
     """First of the user ids given to sandboxes when the server runs as root; 10,000 from here on are used."""
 
@@ -103,6 +105,11 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The store's SQLAlchemy URL."""
         return self.database_url or f"sqlite:///{self.data_dir / 'caisson.db'}"
+
+    @property
+    def images_folder(self) -> Path:
+        """`images_dir`, or `images` in the data folder."""
+        return self.images_dir or self.data_dir / "images"
 
     @property
     def cpus(self) -> int:

@@ -15,7 +15,7 @@ BESIDE = {"images", "store"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: GROUND for name in GROUND},
     "host": GROUND,
-    "images": GROUND,
+    "images": GROUND | {"host"},
     "store": GROUND,
     "sandbox": GROUND | {"host", "images"},
     "backends": GROUND | {"host", "images", "sandbox"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from msgspec.json import encode
 from rich.table import Table
@@ -113,6 +114,22 @@ def backend(row: BackendView) -> Table:
             **{f"  {name}": value for name, value in row.facts.items()},
         }
     )
+
+
+def images(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """One line an image."""
+    table = _table("NAME", "VERSION", "CURRENT", "ARCH", "MIB", "AGE", "DIGEST")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            row["version"],
+            "yes" if row["current"] else "",
+            row["arch"],
+            f"{row['size'] / (1 << 20):.0f}",
+            _age(row["installed_at"]),
+            row["digest"][:19],
+        )
+    return table
 
 
 def keys(rows: Iterable[ApiKey]) -> Table:

@@ -1,0 +1,129 @@
+"""`caisson images`: build, list, check and remove guest images, directly in this machine's catalogue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from caisson.cli.failing import complain, fail
+from caisson.cli.options import Json
+from caisson.cli.serve import load_settings
+
+if TYPE_CHECKING:
+    from caisson.images.catalog import Catalog, Image
+    from caisson.images.progress import Report
+
+app = typer.Typer(help="Guest images of this machine: what gvisor and micro-VMs start from.", no_args_is_help=True)
+ImagesDir = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder of the images. Default: CAISSON_IMAGES_DIR.")
+]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which images. Default: all there are.")]
+References = Annotated[
+    list[str], typer.Argument(metavar="NAME[@VERSION]...", help="Which images, as `images ls` shows them.")
+]
+
+
+@app.command()
+def build(
+    names: Names = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Only those that are not there or out of date.")] = False,
+    mirror: Annotated[str | None, typer.Option(metavar="URL", help="Debian mirror or snapshot to build from.")] = None,
+    images_dir: ImagesDir = None,
+    json: Json = False,
+) -> None:
+    """Build images from Debian packages. Needs mmdebstrap and erofs-utils, but no root."""
+    from caisson.cli import progress
+    from caisson.images import definitions
+
+    with _catalog(images_dir) as catalog, progress.shown() as report:
+        wanted = [definitions.load(name) for name in names or definitions.names()]
+        images = asyncio.run(_build(catalog, wanted, missing, mirror, report))
+    _print(catalog, images, json)
+
+
+@app.command("ls")
+def list_images(images_dir: ImagesDir = None, json: Json = False) -> None:
+    """List the images on this machine."""
+    with _catalog(images_dir) as catalog:
+        _print(catalog, catalog.images(), json)
+
+
+@app.command()
+def rm(references: References, images_dir: ImagesDir = None) -> None:
+    """Remove images. One that sandboxes use stays, and the command fails."""
+    with _catalog(images_dir) as catalog:
+        for image in [catalog.get(reference) for reference in references]:
+            catalog.remove(image)
+            typer.echo(f"{image.name} {image.version} is removed")
+
+
+@app.command()
+def verify(names: Names = None, images_dir: ImagesDir = None) -> None:
+    """Read every byte of the images and compare it with their manifests."""
+    from caisson.images.errors import ImageDamaged
+
+    damaged = False
+    with _catalog(images_dir) as catalog:
+        for image in [catalog.get(name) for name in names] if names else catalog.images():
+            try:
+                catalog.verify(image)
+            except ImageDamaged as error:
+                damaged = True
+                complain(error.message)
+            else:
+                typer.echo(f"{image.name} {image.version} is as it was made")
+    if damaged:
+        fail("make what is damaged anew: caisson images rm NAME, caisson images build NAME")
+
+
+async def _build(catalog: Catalog, wanted: list[Any], missing: bool, mirror: str | None, report: Report) -> list[Image]:
+    from caisson.images.build import build, ensure
+
+    catalog.sweep()
+    make = ensure if missing else build
+    return [await make(catalog, definition, mirror=mirror, report=report) for definition in wanted]
+
+
+@contextmanager
+def _catalog(images_dir: Path | None) -> Iterator[Catalog]:
+    """This machine's catalogue; what is wrong with images ends the command with a message."""
+    from caisson.images.catalog import Catalog
+    from caisson.images.errors import ImageError
+
+    settings = load_settings(images_dir=images_dir)
+    try:
+        yield Catalog(settings.images_folder)
+    except ImageError as error:
+        fail(error.message)
+    except OSError as error:
+        fail(f"the folder {settings.images_folder} cannot be used: {error.strerror} ({error.filename})")
+
+
+def _print(catalog: Catalog, images: list[Image], json: bool) -> None:
+    from caisson.cli import tables, terminal
+
+    rows = [_told(catalog, image) for image in images]
+    if json:
+        terminal.print_json(rows)
+    else:
+        terminal.show(tables.images(rows))
+
+
+def _told(catalog: Catalog, image: Image) -> dict[str, Any]:
+    return {
+        "name": image.name,
+        "version": image.version,
+        "arch": image.arch,
+        "digest": image.digest,
+        "current": catalog.is_current(image),
+        "size": image.manifest.size,
+        "summary": image.manifest.summary,
+        "installed_at": datetime.fromtimestamp(image.installed_at_s, UTC),
+        "folder": str(image.folder),
+    }

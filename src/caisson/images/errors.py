@@ -1,0 +1,36 @@
+"""What can go wrong with guest images.
+
+ImageError
+├── ImageMissing          no such image in the catalogue
+├── ImageInUse            it cannot be removed while sandboxes use it
+├── ImageDamaged          its bytes are not what its manifest says
+└── BuildFailed           it could not be made here
+"""
+
+from __future__ import annotations
+
+from caisson.errors import CaissonError
+
+
+class ImageError(CaissonError):
+    """Something is wrong with a guest image."""
+
+
+class ImageMissing(ImageError):
+    """There is no such image."""
+
+
+class ImageInUse(ImageError):
+    """The image is leased and stays."""
+
+
+class ImageDamaged(ImageError):
+    """The image's bytes are not what its manifest says."""
+
+
+class BuildFailed(ImageError):
+    """The image could not be built. `fix` is the command that would help, where one is known."""
+
+    def __init__(self, message: str, *, fix: str | None = None, detail: str | None = None) -> None:
+        super().__init__(f"{message}; {fix}" if fix else message, detail=detail)
+        self.fix = fix

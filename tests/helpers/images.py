@@ -1,0 +1,55 @@
+"""The guest images that tests run in, built by the product's own builder into `build/images`."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from caisson.cli.progress import shown
+from caisson.images import definitions, tree
+from caisson.images.build import ensure
+from caisson.images.catalog import Catalog, Image
+from caisson.images.manifest import EROFS, ROOT, Manifest
+
+IMAGES_DIR = Path(__file__).resolve().parents[2] / "build" / "images"
+NEEDED = ("mmdebstrap", "mkfs.erofs")
+
+
+def provide_guest_images() -> None:
+    """Build the images that are missing or out of date, where this machine can. Takes minutes the first time."""
+    if all(shutil.which(program) for program in NEEDED):
+        with shown() as report:
+            for name in definitions.names():
+                asyncio.run(ensure(Catalog(IMAGES_DIR), definitions.load(name), report=report))
+
+
+def guest_images() -> Catalog:
+    """The catalogue with all images in it; skips the test where they could not be built."""
+    lacking = [program for program in NEEDED if shutil.which(program) is None]
+    if lacking:
+        pytest.skip(f"no guest images without {' and '.join(lacking)}")
+    return Catalog(IMAGES_DIR)
+
+
+def small_image(catalog: Catalog, name: str = "small", content: bytes = b"echo hi\n") -> Image:
+    """Install an image of two files that runs nowhere but has everything an image has."""
+    with catalog.staging() as folder:
+        root = folder / ROOT
+        (root / "bin").mkdir(parents=True)
+        (root / "bin" / "run").write_bytes(content)
+        (root / "bin" / "sh").symlink_to("run")
+        tree.settle(root, 1_735_689_600)
+        (folder / EROFS).write_bytes(b"erofs of " + content)
+        manifest = Manifest(
+            name=name,
+            version=f"1.0-{hashlib.sha256(content).hexdigest()[:8]}",
+            arch="amd64",
+            summary="for tests",
+            files={EROFS: tree.hash_file(folder / EROFS)},
+            tree=tree.measure(root),
+        )
+        return catalog.install(folder, manifest)

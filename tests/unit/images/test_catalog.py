@@ -1,0 +1,160 @@
+"""The catalogue: images come and go as a whole, are found by name and digest, and are not removed while in use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from caisson.images.catalog import Catalog
+from caisson.images.errors import ImageDamaged, ImageInUse, ImageMissing
+from caisson.images.manifest import EROFS, MANIFEST, decode_manifest
+from tests.helpers.command import CAISSON
+from tests.helpers.images import small_image
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return Catalog(tmp_path / "images")
+
+
+def test_an_empty_catalogue_has_no_images_and_makes_no_folder(catalog: Catalog) -> None:
+    assert catalog.images() == []
+    assert catalog.find("python") is None
+    assert not catalog.folder.exists()
+    with pytest.raises(ImageMissing, match="caisson images build python"):
+        catalog.get("python")
+
+
+def test_an_image_is_found_by_name_version_and_digest(catalog: Catalog) -> None:
+    image = small_image(catalog)
+    for reference in ("small", f"small@{image.version}", f"small@{image.digest}", f"small@{image.digest[:15]}"):
+        found = catalog.find(reference)
+        assert found == image
+    assert catalog.find("small@sha256:0000") is None
+    assert (image.root / "bin" / "run").read_bytes() == b"echo hi\n"
+    assert image.erofs.read_bytes() == image.path(EROFS).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["../etc", "", ".", "..", ".staging", "small/..", "a\0b", "A"])
+def test_a_name_never_leads_out_of_the_catalogue(catalog: Catalog, name: str) -> None:
+    small_image(catalog)
+    assert catalog.find(name) is None
+
+
+def test_the_last_installed_is_current_until_it_is_removed(catalog: Catalog) -> None:
+    first, second = small_image(catalog, content=b"1"), small_image(catalog, content=b"2")
+    os.utime(first.folder, (1, 1))
+    assert catalog.find("small") == second
+    assert catalog.images() == [second, first]
+    catalog.remove(second)
+    assert catalog.find("small") == first
+    catalog.remove(first)
+    catalog.remove(first)
+    assert catalog.images() == []
+    assert not (catalog.folder / "small").exists()
+
+
+def test_installing_again_keeps_what_is_there(catalog: Catalog) -> None:
+    image = small_image(catalog)
+    inode = image.erofs.stat().st_ino
+    assert small_image(catalog) == image
+    assert image.erofs.stat().st_ino == inode
+    assert list((catalog.folder / ".staging").iterdir()) == []
+
+
+def test_a_leased_image_cannot_be_removed_here_nor_by_another_process(catalog: Catalog) -> None:
+    image = small_image(catalog)
+    command = [str(CAISSON), "images", "rm", "small", "--images-dir", str(catalog.folder)]
+    with catalog.lease(image), catalog.lease(image):
+        with pytest.raises(ImageInUse):
+            catalog.remove(image)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "in use by sandboxes" in done.stderr
+        assert catalog.find("small") == image
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert catalog.find("small") is None
+    with pytest.raises(ImageMissing), catalog.lease(image):
+        pass
+
+
+def test_verify_names_what_is_damaged(catalog: Catalog) -> None:
+    image = small_image(catalog)
+    catalog.verify(image)
+    image.erofs.write_bytes(b"erofs of other")
+    with pytest.raises(ImageDamaged, match=r"root\.erofs"):
+        catalog.verify(image)
+
+
+@pytest.mark.parametrize("damage", ["content", "mode", "extra", "gone", "link"])
+def test_verify_sees_any_change_in_the_root(catalog: Catalog, damage: str) -> None:
+    image = small_image(catalog)
+    program = image.root / "bin" / "run"
+    match damage:
+        case "content":
+            program.write_bytes(b"echo no\n")
+        case "mode":
+            program.chmod(0o755)
+        case "extra":
+            (image.root / "more").touch()
+        case "gone":
+            program.unlink()
+        case "link":
+            (image.root / "bin" / "sh").unlink()
+            (image.root / "bin" / "sh").symlink_to("/etc/passwd")
+    with pytest.raises(ImageDamaged, match="folder root"):
+        catalog.verify(image)
+
+
+def test_an_image_with_a_file_missing_is_not_installed(catalog: Catalog) -> None:
+    image = small_image(catalog)
+    with catalog.staging() as folder, pytest.raises(ImageDamaged, match="lacks its file"):
+        catalog.install(folder, msgspec.structs.replace(image.manifest, version="2"))
+    assert catalog.images() == [image]
+
+
+def test_a_folder_that_is_no_image_is_left_out_and_in_nobodys_way(catalog: Catalog) -> None:
+    image = small_image(catalog)
+    for name, text in {
+        "empty": None,
+        "broken": b"{",
+        "foreign": image.manifest.encode().replace(b"small", b"large"),
+    }.items():
+        folder = catalog.folder / "small" / name
+        folder.mkdir()
+        if text is not None:
+            (folder / MANIFEST).write_bytes(text)
+    assert catalog.images() == [image]
+
+
+def test_what_a_dead_process_left_is_swept_and_what_is_in_use_is_not(catalog: Catalog) -> None:
+    left = catalog.folder / ".staging" / "1-1"
+    (left / "root" / "locked").mkdir(parents=True)
+    (left / "root" / "locked").chmod(0o500)
+    with catalog.staging() as used:
+        assert catalog.sweep() == 1
+        assert used.exists()
+        assert not left.exists()
+    assert not used.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b'"schema": 1', b'"schema": 2'),
+        (b'"name": "small"', b'"name": "../small"'),
+        (b'"root.erofs"', b'"../root.erofs"'),
+        (b'"root.erofs"', b'"manifest.json"'),
+        (b'"summary"', b'"summery"'),
+        (b'"size": 17', b'"size": -1'),
+    ],
+)
+def test_a_manifest_that_is_not_one_is_refused(catalog: Catalog, change: tuple[bytes, bytes]) -> None:
+    text = small_image(catalog).manifest.encode()
+    assert change[0] in text
+    with pytest.raises(ImageDamaged):
+        decode_manifest(text.replace(*change))
