@@ -14,6 +14,7 @@
 #include "loop.h"
 #include "mount.h"
 #include "reap.h"
+#include "root.h"
 #include "survive.h"
 
 static struct options options;
@@ -85,7 +86,10 @@ int main(int argc, char **argv) {
     if (!options_read(&options, argc, argv)) {
         return 2;
     }
-    const char *unmounted = options.init ? mount_all() : NULL;
+    const char *unmounted = options.init && options.root != NULL ? root_enter(&options) : NULL;
+    if (unmounted == NULL && options.init) {
+        unmounted = mount_all(&options);
+    }
     if (unmounted != NULL) {
         die(unmounted);
     }

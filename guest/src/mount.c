@@ -1,9 +1,13 @@
 #include "mount.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct place {
     const char *path;
@@ -12,7 +16,7 @@ struct place {
     const char *options;
 };
 
-/* In this order: the later ones lie in the earlier ones. */
+/* In this order: the later ones lie in the earlier ones. The last one not above a writable layer, which has its own. */
 static const struct place places[] = {
     {"/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL},
     {"/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL},
@@ -24,13 +28,26 @@ static const struct place places[] = {
     {"/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"},
 };
 
-const char *mount_all(void) {
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+/* Up, as every program expects it, and as it is in the other sandboxes. */
+static bool raise_loopback(void) {
+    struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return errno == EAFNOSUPPORT;
+    }
+    bool done = ioctl(fd, SIOCSIFFLAGS, &loopback) == 0;
+    close(fd);
+    return done;
+}
+
+const char *mount_all(const struct options *options) {
+    size_t count = sizeof places / sizeof *places - (options->root != NULL);
+    for (size_t i = 0; i < count; i++) {
         const struct place *place = &places[i];
         mkdir(place->path, 0755);
         if (mount(place->type, place->path, place->type, place->flags, place->options) != 0 && errno != EBUSY) {
             return place->path;
         }
     }
-    return NULL;
+    return raise_loopback() ? NULL : "the loopback interface";
 }

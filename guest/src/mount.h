@@ -2,7 +2,9 @@
 #ifndef CAISSON_MOUNT_H
 #define CAISSON_MOUNT_H
 
-/* NULL, or the place that could not be mounted, with errno. What is mounted already is left as it is. */
-const char *mount_all(void);
+#include "options.h"
+
+/* NULL, or with errno what could not be done. What is mounted already is left as it is. */
+const char *mount_all(const struct options *options);
 
 #endif

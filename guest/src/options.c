@@ -71,6 +71,12 @@ static bool read_option(struct options *options, int name, const char *value) {
     case 'g':
         options->cgroup = value;
         return value[0] == '/';
+    case 'r':
+        options->root = value;
+        return value[0] == '/';
+    case 'd':
+        options->disk = value;
+        return value[0] == '/';
     default:
         return false;
     }
@@ -81,7 +87,9 @@ bool options_read(struct options *options, int argc, char **argv) {
         {"init", no_argument, NULL, 'i'},         {"channel", required_argument, NULL, 'c'},
         {"nonce", required_argument, NULL, 'n'},  {"work", required_argument, NULL, 'w'},
         {"user", required_argument, NULL, 'u'},   {"cgroup", required_argument, NULL, 'g'},
-        {"harness", required_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
+        {"root", required_argument, NULL, 'r'},
+        {"disk", required_argument, NULL, 'd'},   {"harness", required_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     *options = (struct options){.work = "/work", .user = getuid(), .group = getgid()};
     if (options->user == 0) {

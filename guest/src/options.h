@@ -12,6 +12,8 @@ enum channel { CHANNEL_STDIO, CHANNEL_DEVICE, CHANNEL_VSOCK };
 
 struct options {
     bool init; /* it is the init of a machine of its own: it mounts, and powers off at the end */
+    const char *root; /* NULL: the root is as it is to be; else the block device of a read-only image */
+    const char *disk; /* the block device for the writable layer above it; NULL: it is in memory */
     enum channel channel;
     const char *device;
     uint32_t port;

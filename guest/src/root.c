@@ -1,0 +1,118 @@
+#include "root.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kernel.h"
+
+enum { DEVICE_TRIES = 400, DEVICE_PAUSE_NS = 5 * 1000 * 1000, MODULE_PATH_MOST = 256 };
+
+static const unsigned long plain = MS_NOSUID | MS_NODEV;
+
+static bool load(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    bool done = syscall(SYS_finit_module, fd, "", 0) == 0 || errno == EEXIST;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return done;
+}
+
+/* Each line of the list names a file beside it. A kernel that has everything built in comes without a list. */
+static const char *load_modules(void) {
+    static char path[MODULE_PATH_MOST];
+    FILE *list = fopen("/modules/order", "re");
+    if (list == NULL) {
+        return NULL;
+    }
+    char name[MODULE_PATH_MOST - sizeof "/modules/"];
+    bool done = true;
+    while (done && fgets(name, sizeof name, list) != NULL) {
+        name[strcspn(name, "\n")] = '\0';
+        snprintf(path, sizeof path, "/modules/%s", name);
+        done = load(path);
+    }
+    fclose(list);
+    return done ? NULL : path;
+}
+
+/* A driver that was loaded as a module finds its devices a little later. */
+static bool mount_device(const char *device, const char *place, const char *type, unsigned long flags) {
+    const struct timespec pause = {.tv_nsec = DEVICE_PAUSE_NS};
+    for (int i = 0; i < DEVICE_TRIES; i++) {
+        if (mount(device, place, type, flags, NULL) == 0) {
+            return true;
+        }
+        if (errno != ENOENT && errno != ENXIO && errno != ENOTBLK) {
+            return false;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return false;
+}
+
+static bool mount_upper(const char *disk) {
+    if (disk != NULL) {
+        return mount_device(disk, "/upper", "ext4", plain | MS_NOATIME);
+    }
+    return mount("tmpfs", "/upper", "tmpfs", plain, "mode=0755") == 0;
+}
+
+static bool bring_tools(void) {
+    mkdir("/new/caisson", 0755);
+    return mount("/caisson", "/new/caisson", NULL, MS_BIND, NULL) == 0 &&
+           mount(NULL, "/new/caisson", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | plain, NULL) == 0;
+}
+
+/* The way out of an initramfs, which can neither be unmounted nor pivoted away from (switch_root(8)). */
+static bool switch_root(void) {
+    return chdir("/new") == 0 && mount(".", "/", NULL, MS_MOVE, NULL) == 0 && chroot(".") == 0 && chdir("/") == 0;
+}
+
+static bool make_folders(const struct options *options) {
+    /* On the disk like all the rest that the program writes: in memory, it would be taken from the program's. */
+    mkdir("/tmp", 01777);
+    mkdir(options->work, 0755);
+    return chmod("/tmp", 01777) == 0 && chown(options->work, options->user, options->group) == 0;
+}
+
+const char *root_enter(const struct options *options) {
+    static const char *const folders[] = {"/dev", "/lower", "/upper", "/new"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        mkdir(folders[i], 0755);
+    }
+    if (mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755") != 0 && errno != EBUSY) {
+        return "/dev";
+    }
+    const char *module = load_modules();
+    if (module != NULL) {
+        return module;
+    }
+    if (!mount_device(options->root, "/lower", "erofs", plain | MS_RDONLY)) {
+        return options->root;
+    }
+    if (!mount_upper(options->disk)) {
+        return "the writable layer";
+    }
+    mkdir("/upper/data", 0755);
+    mkdir("/upper/work", 0755);
+    if (mount("overlay", "/new", "overlay", plain, "lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work") != 0) {
+        return "the root";
+    }
+    if (!bring_tools()) {
+        return "/caisson";
+    }
+    if (!switch_root()) {
+        return "switching to the root";
+    }
+    return make_folders(options) ? NULL : options->work;
+}

@@ -1,0 +1,11 @@
+/* The root file system of a machine of its own: a shared read-only image with a writable layer above it. */
+#ifndef CAISSON_ROOT_H
+#define CAISSON_ROOT_H
+
+#include "options.h"
+
+/* Loads the modules of the initramfs, lays the root together, and makes it ours. `/caisson` comes along, read-only, and
+   the work folder is made. NULL, or with errno what could not be done. */
+const char *root_enter(const struct options *options);
+
+#endif
