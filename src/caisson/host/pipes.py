@@ -91,3 +91,39 @@ def enlarge(fd: int) -> None:
     """Let a pipe hold more, so that a chatty program and its reader change turns less often."""
     with suppress(OSError):  # an unprivileged user has a budget for pipes; a small pipe works as well
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+
+
+class Tail:
+    """Reads a pipe in the background, so that its writer never waits, and keeps the last bytes. Owns the descriptor."""
+
+    def __init__(self, fd: int, keep_bytes: int = 4096) -> None:
+        self._fd = fd
+        self._keep_bytes = keep_bytes
+        self._kept = b""
+        self._loop = asyncio.get_running_loop()
+        os.set_blocking(fd, False)
+        self._loop.add_reader(fd, self._read)
+
+    @property
+    def text(self) -> str:
+        """What was written last."""
+        if self._fd >= 0:
+            self._read()
+        return self._kept.decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """Stop reading. Idempotent."""
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._fd, 64 * 1024)
+        except BlockingIOError:
+            return
+        if data:
+            self._kept = (self._kept + data)[-self._keep_bytes :]
+        else:
+            self.close()

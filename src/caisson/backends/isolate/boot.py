@@ -13,11 +13,11 @@ import structlog
 from caisson.backends.isolate.files import make_folder
 from caisson.backends.isolate.guest import Guest
 from caisson.backends.isolate.jail import PIDS, Place, launch_command, seccomp_pipe, total_bytes
-from caisson.backends.isolate.jailed import Jailed, JailNotBuilt
 from caisson.backends.isolate.sandbox import DEFAULT_CPUS, IsolateSandbox
 from caisson.backends.leftovers import remove_folder, write_state
 from caisson.errors import StartFailed
 from caisson.host.cgroup import CgroupError, Limits
+from caisson.host.jailed import Jailed, JailNotBuilt
 from caisson.host.pipes import Feeder, Fifos, enlarge
 from caisson.host.process import CommandFailed, start
 from caisson.host.shield import Teardown, uninterrupted

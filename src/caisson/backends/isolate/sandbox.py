@@ -10,10 +10,10 @@ from caisson.backends.isolate.events import FAULTS, Reader
 from caisson.backends.isolate.files import deliver
 from caisson.backends.isolate.guest import TMP_TARGET
 from caisson.backends.isolate.jail import OVERHEAD_BYTES, Place
-from caisson.backends.isolate.jailed import Jailed
 from caisson.backends.isolate.usage import MemoryWatch, Meter
 from caisson.errors import SandboxCrashed, StartFailed
 from caisson.host.cgroup import CgroupError, Limits
+from caisson.host.jailed import Jailed
 from caisson.host.pidfd import Followed
 from caisson.host.pipes import Feeder
 from caisson.model import Resources, StartKind, Usage
