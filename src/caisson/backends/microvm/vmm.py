@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -67,6 +67,8 @@ class MachineConfig:
     nic: Nic | None = None
     agent: tuple[str, ...] = ()
     """The agent's arguments but for `--init` and `--channel`, which the VMM adds; none has white space or is `--`."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Environment of the agent and so of the harness: words of the kernel's command line, without white space."""
 
 
 @dataclass(frozen=True, slots=True)
