@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from caisson import __version__
-from caisson.answers import BackendView, LogPage, NodeView, Problem, Stats, WorkloadPage
+from caisson.answers import BackendView, Changed, Load, LogPage, NodeView, Problem, Routing, Stats, WorkloadPage
 from caisson.api.answers import JSON, Done, Health
 from caisson.api.auth import OPEN_PATHS
 from caisson.api.problems import MEDIA_TYPE as PROBLEM
@@ -21,7 +21,21 @@ from caisson.api.request_schema import SCHEMAS, spec_forms
 from caisson.model import LogLine, Workload, WorkloadSpec
 
 EVENT_STREAM = "text/event-stream"
-DESCRIBED = (WorkloadSpec, Workload, WorkloadPage, LogPage, BackendView, NodeView, Stats, Health, Done, Problem)
+DESCRIBED = (
+    WorkloadSpec,
+    Workload,
+    WorkloadPage,
+    LogPage,
+    BackendView,
+    NodeView,
+    Stats,
+    Routing,
+    Changed,
+    Load,
+    Health,
+    Done,
+    Problem,
+)
 WORKLOAD_ID: dict[str, Any] = {"pattern": r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "A workload's id, a ULID."}
 ALWAYS = (400, 401, 403, 503)
 """Refusals of the listener and the store, which every endpoint can be answered with."""
@@ -81,6 +95,10 @@ LOG_EVENT: dict[str, Any] = {
     ]
 }
 """Each event of a log stream: a line, or the end."""
+CHANGE_EVENT: dict[str, Any] = {
+    "oneOf": [_event(Changed, event={"const": "changed"}), _event(Load, event={"const": "load"})]
+}
+"""Each event of a stream of changes."""
 
 
 def operation(
@@ -123,6 +141,7 @@ LINKS = {
     "kill": _link("kill_workload"),
     "follow": _link("follow_logs"),
     "history": _link("read_logs"),
+    "spec": _link("get_workload_spec"),
 }
 """What can be done with a workload in an answer."""
 
