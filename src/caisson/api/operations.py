@@ -52,7 +52,7 @@ class RoutingParameters(BaseModel):
 )
 async def preview_routing(request: Request, parameters: Annotated[RoutingParameters, Query()]) -> Response:
     """Runs nothing. The same decision as for a workload that is submitted now."""
-    network: Network = NetworkAllow(allow=["0.0.0.0/0"]) if parameters.network == "allow" else parameters.network
+    network: Network = NetworkAllow(allow=("0.0.0.0/0",)) if parameters.network == "allow" else parameters.network
     return json_response(services(request).engine.routing(parameters.runtime, parameters.isolation, network))
 
 
