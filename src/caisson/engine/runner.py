@@ -111,7 +111,7 @@ class Runner:
             timings=replace(live.workload.timings, start_ms=start_ms),
         )
         if first:
-            committed = self._store.start(workload)
+            committed = self._store.start(workload, patient=live.attached)
             if not live.attached:
                 # After a crash it is run again unless it is known to have begun, so that must be on disk first.
                 # An attached one is never run again: nobody waits for it any more.

@@ -18,7 +18,7 @@ from caisson.model import LogLine, Workload
 from caisson.settings import Settings
 from caisson.store import keys, retention
 from caisson.store.batch import Append, Insert, Move
-from caisson.store.database import READERS, reading_engine, store_error, writing_engine
+from caisson.store.database import READERS, lay_out_log, reading_engine, store_error, writing_engine
 from caisson.store.errors import IdempotencyClash, IllegalTransition, StoreError
 from caisson.store.migrate import migrate
 from caisson.store.reads import logs, stats, workloads
@@ -41,6 +41,7 @@ async def open_store(url: str) -> AsyncIterator[Store]:
     pool = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
     try:
         await asyncio.to_thread(migrate, writing)
+        await asyncio.to_thread(lay_out_log, writing)
         writer = Writer(writing)
         writer.start()
         try:
@@ -66,12 +67,12 @@ class Store:
         self._pool = pool
 
     def insert(self, new: NewWorkload) -> Awaitable[None]:
-        """Store an accepted workload. Raises IdempotencyClash."""
-        return self._writer.submit(Insert(new))
+        """Store an accepted workload; without hurry if nobody waits for that. Raises IdempotencyClash."""
+        return self._writer.submit(Insert(new), patient=new.attached and new.idempotency is None)
 
-    def start(self, workload: Workload) -> Awaitable[None]:
-        """Store that a workload runs. Raises IllegalTransition."""
-        return self._writer.submit(Move(workload))
+    def start(self, workload: Workload, *, patient: bool = False) -> Awaitable[None]:
+        """Store that a workload runs; without hurry if `patient`. Raises IllegalTransition."""
+        return self._writer.submit(Move(workload), patient=patient)
 
     def append(self, chunk: LogChunk) -> Awaitable[None]:
         """Store log lines. What was stored under the same first number is replaced."""

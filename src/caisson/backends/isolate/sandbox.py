@@ -77,7 +77,6 @@ class IsolateSandbox:
                         if isinstance(event, Exited):
                             for output in reader.read(self._channel.arrived()):
                                 yield output
-                            self._meter.read()
                             yield event
                             return
                         yield event
