@@ -53,7 +53,7 @@ async def follow_logs(request: Request, workload_id: WorkloadId) -> Response:
     A stream that ends without `event: done` was cut by a shutdown: connect anew with `Last-Event-ID`.
     """
     negotiate(request.headers.get("accept"), [EVENT_STREAM])
-    after = _last_event_id(request)
+    after = last_event_id(request)
     engine = services(request).engine
     await engine.get(known_form(workload_id), tenant(request))
     return EventStream(_events(engine.follow(workload_id, tenant(request), after)), metrics.log_streams_open)
@@ -107,12 +107,13 @@ async def _raw_text(engine: Engine, owner: str, page: LogPage, limit: int | None
         page = await engine.history(page.workload_id, owner, page.next_seq, limit or MAX_PAGE_LINES)
 
 
-def _last_event_id(request: Request) -> int:
+def last_event_id(request: Request) -> int:
+    """The number in `Last-Event-ID`, -1 where there is none. Raises Refused (400) for what is no number."""
     text = request.headers.get("last-event-id")
     if text is None:
         return -1
     if not _seq.fullmatch(text) or int(text) > MAX_SEQ:
-        raise Refused(400, Refusal.MALFORMED, "Last-Event-ID must be the number of a line", member="Last-Event-ID")
+        raise Refused(400, Refusal.MALFORMED, "Last-Event-ID must be the number of an event", member="Last-Event-ID")
     return int(text)
 
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.responses import Response
 
+from caisson.api import benchmarks as benchmark_endpoints
 from caisson.api import events, logs, operations, workloads
 from caisson.api.answers import json_response
 from caisson.api.auth import Authenticator
@@ -16,16 +17,23 @@ from caisson.api.listener import Guard
 from caisson.api.openapi import describe
 from caisson.api.problems import add_handlers
 from caisson.api.services import Services
+from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
 from caisson.settings import Settings, is_loopback, split_listen
 from caisson.store.store import Store
 
 
-def create_app(engine: Engine, settings: Settings, store: Store, registry: CollectorRegistry = REGISTRY) -> FastAPI:
+def create_app(
+    engine: Engine,
+    settings: Settings,
+    store: Store,
+    benchmarks: Benchmarks,
+    registry: CollectorRegistry = REGISTRY,
+) -> FastAPI:
     """The application. API keys are needed unless only this machine can reach `settings.listen`."""
     loopback = is_loopback(split_listen(settings.listen)[0])
     app = _with_routes(tracing=settings.otlp_endpoint is not None)
-    app.state.services = Services(engine, settings.data_dir, registry)
+    app.state.services = Services(engine, benchmarks, settings.data_dir, registry)
     app.router.default = Dashboard(app.router.default)
     add_handlers(app)
     app.add_middleware(
@@ -58,6 +66,9 @@ def _with_routes(*, tracing: bool = False) -> FastAPI:
         telemetry={"tracing": tracing, "metrics": False, "logs": False},
     )
     # Added as they are: `include_router` would put a second matcher in front of every request.
-    for router in (workloads.submissions, workloads.router, logs.router, events.router, operations.router):
+    for router in (
+        *(workloads.submissions, workloads.router, logs.router, events.router, operations.router),
+        *(benchmark_endpoints.submissions, benchmark_endpoints.router),
+    ):
         app.router.routes.extend(router.routes)
     return app

@@ -44,6 +44,7 @@ from caisson.model import (
     Network,
     Reason,
     Runtime,
+    StartKind,
     Status,
     Workload,
     WorkloadSpec,
@@ -69,6 +70,7 @@ class Submission:
     """A request for a run, checked for form but not yet for whether this host can do it.
 
     The engine owns `archive` from here on, also when it refuses. `fingerprint` identifies the request's content.
+    `start` asks for a sandbox that is booted, or restored, for this workload alone; without it the fastest way counts.
     """
 
     spec: WorkloadSpec
@@ -77,6 +79,7 @@ class Submission:
     archive_names: Sequence[str] = ()
     idempotency_key: str | None = None
     fingerprint: str = ""
+    start: StartKind | None = None
 
 
 class Engine:
@@ -111,6 +114,15 @@ class Engine:
                 yield self
             finally:
                 await self.drain(0)
+
+    @property
+    def capabilities(self) -> Mapping[Isolation, Capabilities]:
+        """What each isolation can do here, as its probe found."""
+        return self._capabilities
+
+    def check(self, spec: WorkloadSpec) -> None:
+        """Raise Refused for what could not be run here and now."""
+        self._decide(Submission(spec, tenant=""))
 
     async def run(self, submission: Submission) -> Workload:
         """Run and wait for the end. Being cancelled kills the workload and returns when it is verified dead."""
@@ -345,6 +357,7 @@ class Engine:
             idempotency=(key, submission.fingerprint) if key else None,
         )
         live = self._dispatcher.begin(workload, chosen.isolation, submission.tenant, spec, submission.archive, new)
+        live.start = submission.start
         await live.accepted.wait()
         match live.failure:
             case None:

@@ -85,7 +85,12 @@ class Runner:
         live.update(timings=Timings(queued_ms=_ms_since(live.accepted_at)))
         job = plan(live.workload.id, live.spec, live.archive)
         spec = SandboxSpec(
-            job.runtime, job.resources.mem_mb, job.resources.disk_mb, network=job.network, image=job.image
+            job.runtime,
+            job.resources.mem_mb,
+            job.resources.disk_mb,
+            network=job.network,
+            image=job.image,
+            start=live.start,
         )
         asked_at = monotonic()
         while True:
