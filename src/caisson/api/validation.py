@@ -6,14 +6,13 @@ what has it and yet cannot be (a value outside its range or list, members that e
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from caisson.benchmark import BenchmarkRequest
+from caisson.destinations import parse_destination
 from caisson.errors import Refusal, Refused
 from caisson.model import NetworkAllow, WorkloadSpec
 
@@ -26,7 +25,6 @@ _IMPOSSIBLE = re.compile(
     r"Invalid enum value |.* out of range|Expected `[a-z]+` (?:[<>]|matching regex|of length)", re.DOTALL
 )
 _PLACE = re.compile(r"`(key|value)` in ")
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _EXPLANATIONS = {
     "files": "a name in `files` must be a relative path without `.`, `..`, empty names, backslashes and NULs",
     "entrypoint": "`entrypoint` must be a relative path without `.`, `..`, empty names, backslashes and NULs",
@@ -75,60 +73,8 @@ def decode_spec(body: bytes | bytearray, *, archive_apart: bool = False) -> Work
         raise Refused(400, Refusal.MALFORMED, "the body is nested too deeply") from None
     _check_code_members(spec, archive_apart)
     if isinstance(spec.network, NetworkAllow):
-        for index, destination in enumerate(spec.network.allow):
-            if not is_destination(destination):
-                raise Refused(
-                    422,
-                    Refusal.INVALID_VALUE,
-                    f"{destination!r} is neither an address range, nor a host name, nor either with `:PORT`",
-                    member=f"network.allow[{index}]",
-                )
+        _check_destinations(spec.network)
     return msgspec.structs.replace(spec, input=msgspec.Raw(value))
-
-
-class _BenchmarkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A BenchmarkRequest whose parts are not yet looked at."""
-
-    workload: msgspec.Raw = msgspec.Raw(b"null")
-    isolations: msgspec.Raw = msgspec.Raw(b"null")
-    runtimes: msgspec.Raw = msgspec.Raw(b"null")
-    runs: msgspec.Raw = msgspec.Raw(b"")
-    clients: msgspec.Raw = msgspec.Raw(b"")
-
-
-def decode_benchmark(body: bytes | bytearray) -> BenchmarkRequest:
-    """The request for a benchmark. Raises Refused (400, 422)."""
-    try:
-        parts = msgspec.json.decode(body, type=_BenchmarkBody)
-        numbers = {name: getattr(parts, name) for name in ("runs", "clients")}
-        members = {name: _plain(number) for name, number in numbers.items() if number}
-        rest = msgspec.json.encode({"isolations": parts.isolations, "runtimes": parts.runtimes, **members})
-        request = msgspec.json.decode(rest, type=BenchmarkRequest)
-    except msgspec.ValidationError as error:
-        raise refusal_of_body(error) from None
-    except msgspec.DecodeError as error:
-        raise Refused(400, Refusal.MALFORMED, f"the body is not valid JSON: {error}") from None
-    except UnicodeDecodeError:
-        raise Refused(400, Refusal.MALFORMED, "the body is not valid UTF-8") from None
-    except RecursionError:
-        raise Refused(400, Refusal.MALFORMED, "the body is nested too deeply") from None
-    if parts.workload == msgspec.Raw(b"null"):
-        return request
-    try:
-        workload = decode_spec(bytes(parts.workload))
-        if workload.code_archive is not None:
-            message = "an archive cannot be compared; give `files` instead"
-            raise Refused(422, Refusal.INVALID_VALUE, message, member="code_archive")
-    except Refused as refused:
-        member = f"workload.{refused.member}" if refused.member else "workload"
-        raise Refused(refused.status, refused.reason, refused.message, member=member) from None
-    return msgspec.structs.replace(request, workload=workload)
-
-
-def _plain(number: msgspec.Raw) -> msgspec.Raw:
-    """`10` for `10.0`: to JSON that is one number, to the decoder it is not."""
-    value = msgspec.json.decode(number)
-    return msgspec.Raw(msgspec.json.encode(int(value))) if isinstance(value, float) and value.is_integer() else number
 
 
 def _with_plain_integers(body: bytes | bytearray) -> bytes:
@@ -153,28 +99,14 @@ def _check_code_members(spec: WorkloadSpec, archive_apart: bool) -> None:
         raise Refused(422, Refusal.INVALID_VALUE, f"{choice}, {found}", member=given[1] if given else "code")
 
 
-def is_destination(text: str) -> bool:
-    """True for an address, an address range, a host name, and an address or a host name with a port."""
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        host, colon, port = text.rpartition(":")
-        if not colon:
-            return _HOST.fullmatch(text) is not None
-        if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65_536):
-            return False
-        if host.startswith("[") and host.endswith("]"):
-            return _is_address(host[1:-1])
-        return _HOST.fullmatch(host) is not None
-    return True
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+def _check_destinations(network: NetworkAllow) -> None:
+    for index, text in enumerate(network.allow):
+        try:
+            parse_destination(text)
+        except ValueError as error:
+            raise Refused(
+                422, Refusal.INVALID_VALUE, f"{text!r} is {error}", member=f"network.allow[{index}]"
+            ) from None
 
 
 def refusal_of_body(error: msgspec.ValidationError) -> Refused:
