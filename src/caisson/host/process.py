@@ -120,6 +120,7 @@ async def run(
     argv: Sequence[str],
     *,
     env: Mapping[str, str] = SAFE_ENV,
+    input: bytes = b"",
     timeout_s: float = 30,
     max_output_bytes: int = 1 << 20,
     check: bool = True,
@@ -129,10 +130,19 @@ async def run(
     Raises CommandFailed if it cannot start, takes longer than `timeout_s`, or (with `check`) fails.
     """
     async with AsyncExitStack() as stack:
+        stdin = stack.enter_context(_file_of(input)) if input else None
         pipes = [os.pipe(), os.pipe()]
         readers = [stack.enter_context(FileIO(read_fd)) for read_fd, _ in pipes]
         try:
-            process = await stack.enter_async_context(spawn(argv, env=env, stdout=pipes[0][1], stderr=pipes[1][1]))
+            process = await stack.enter_async_context(
+                spawn(
+                    argv,
+                    env=env,
+                    stdin=stdin.fileno() if stdin else subprocess.DEVNULL,
+                    stdout=pipes[0][1],
+                    stderr=pipes[1][1],
+                )
+            )
         finally:
             for _, write_fd in pipes:
                 os.close(write_fd)
@@ -149,6 +159,21 @@ async def run(
         logger.error("command failed", command=completed.command, code=code, stderr=text[-4000:])
         raise CommandFailed(f"{argv[0]} failed with code {code}: {text[-1000:]}", detail=f"{completed.command}\n{text}")
     return completed
+
+
+def _file_of(data: bytes) -> FileIO:
+    """A file in memory to be read from its beginning: unlike a pipe it takes any amount without a reader."""
+    file = FileIO(os.memfd_create("stdin"), "r+")
+    try:
+        with memoryview(data) as rest:
+            written = 0
+            while written < len(rest):
+                written += file.write(rest[written:])
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 async def _drain(pipe: FileIO, limit: int) -> bytes:
