@@ -22,11 +22,11 @@ from ulid import ULID
 from caisson import __version__, telemetry
 from caisson.api.server import create_app
 from caisson.backends import load_backends
-from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
 from caisson.errors import CaissonError
+from caisson.host.network.slots import Slots
 from caisson.sandbox.contract import BackendContext
-from caisson.settings import Settings, is_loopback, split_listen
+from caisson.settings import Settings, is_loopback, split_listen, split_server
 from caisson.store.store import Store, open_store
 
 logger = structlog.get_logger(__name__)
@@ -105,20 +105,26 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
     node_dir = settings.data_dir / "node"
     for folder in (node_dir, settings.data_dir / "uploads"):
         folder.mkdir(mode=0o700, exist_ok=True)
-    backends = load_backends(settings.backends, BackendContext(node_id, node_dir, settings))
-    async with open_store(settings.store_url) as store:
+    async with _slots(settings, node_id).open() as slots, open_store(settings.store_url) as store:
+        backends = load_backends(settings.backends, BackendContext(node_id, node_dir, settings, slots))
         host, _ = split_listen(settings.listen)
         if not is_loopback(host) and not await store.list_keys():
             raise StartupError(
                 f"{settings.listen} can be reached from other machines, and no API key exists",
                 "make one with `caisson keys create`, or listen on 127.0.0.1",
             )
-        async with (
-            Engine(settings, store, backends, node_id).open() as engine,
-            Benchmarks(engine, store, node_id).open() as benchmarks,
-            _sweeping(store, settings),
-        ):
-            yield create_app(engine, settings, store, benchmarks), engine
+        async with Engine(settings, store, backends, node_id).open() as engine, _sweeping(store, settings):
+            yield create_app(engine, settings, store), engine
+
+
+def _slots(settings: Settings, node_id: str) -> Slots:
+    return Slots(
+        node_id,
+        settings.network_links,
+        ahead=settings.network_ahead,
+        forbidden=settings.network_forbidden,
+        servers=[split_server(server) for server in settings.name_servers],
+    )
 
 
 @asynccontextmanager

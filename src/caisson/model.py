@@ -188,6 +188,9 @@ class Usage(Struct, frozen=True, kw_only=True):
 
     cpu_ms: float | None = None
     peak_mem_mb: float | None = None
+    rx_bytes: int | None = None
+    """Received over the network; null also where it had none."""
+    tx_bytes: int | None = None
 
 
 class Timings(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from ipaddress import ip_address
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +23,15 @@ def split_listen(listen: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise ValueError(f"`{listen}` is not HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def split_server(server: str) -> tuple[str, int]:
+    """Address and port, 53 if not given, of `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`. Raises ValueError."""
+    try:
+        return str(ip_address(server)), 53
+    except ValueError:
+        host, port = split_listen(server)
+        return str(ip_address(host)), port
 
 
 def is_loopback(host: str) -> bool:
@@ -79,6 +88,16 @@ class Settings(BaseSettings):
     shutdown_grace_s: float = Field(default=10, ge=0)
     """How long running workloads may go on after SIGTERM before they are killed."""
 
+    network_links: IPv4Network = IPv4Network("198.18.0.0/16")
+    """Addresses for the links between this host and workloads that have a network, two for each. Not used elsewhere."""
+    network_ahead: int = Field(default=1, ge=0, le=1_000)
+    """Networks that wait, made ahead, from the first workload on that used one."""
+    network_forbidden: Annotated[tuple[IPv4Network, ...], NoDecode] = ()
+    """Address ranges that no workload reaches, whatever it asks for, separated by commas."""
+    name_servers: Annotated[tuple[str, ...], NoDecode] = ()
+    """Name servers that workloads' names are resolved by, `ADDRESS` or `ADDRESS:PORT`, separated by commas. Default:
+    this host's own."""
+
     retention_days: float = Field(default=30, gt=0)
     """Finished workloads and their logs are removed after this many days."""
     retention_mb: int = Field(default=10_240, ge=1)
@@ -96,10 +115,24 @@ class Settings(BaseSettings):
         split_listen(value)
         return value
 
-    @field_validator("backends", "trusted_hosts", mode="before")
+    @field_validator("backends", "trusted_hosts", "network_forbidden", "name_servers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("name_servers")
+    @classmethod
+    def _check_name_servers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for server in value:
+            split_server(server)
+        return value
+
+    @field_validator("network_links")
+    @classmethod
+    def _check_links(cls, value: IPv4Network) -> IPv4Network:
+        if value.prefixlen > 30:
+            raise ValueError("a range of at least 4 addresses is needed")
+        return value
 
     @property
     def store_url(self) -> str:

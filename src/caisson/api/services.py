@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
 from caisson.api.auth import Principal
-from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
 
 
@@ -18,7 +17,6 @@ class Services:
     """Set once by `create_app`."""
 
     engine: Engine
-    benchmarks: Benchmarks
     data_dir: Path
     registry: CollectorRegistry
 

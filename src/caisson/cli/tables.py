@@ -64,6 +64,9 @@ def workload(row: Workload) -> Table:
             "start": row.start,
             "limits": f"{limits.cpus:g} CPU, {limits.mem_mb} MiB, {limits.disk_mb} MiB disk, {limits.timeout_s:g} s",
             "used": _joined({"CPU": _milliseconds(usage.cpu_ms), "memory": _mebibytes(usage.peak_mem_mb)}),
+            "network": None
+            if usage.rx_bytes is None
+            else f"{usage.rx_bytes:,} bytes received, {usage.tx_bytes or 0:,} sent",
             "time": _joined(
                 {
                     "queued": _milliseconds(timings.queued_ms),

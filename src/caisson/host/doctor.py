@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from caisson.host.cgroup import LIMITING, Hierarchy, hierarchies
+from caisson.host.network.host import foreign_drops, lacking
+from caisson.host.network.rules import HOST_PREFIX
 from caisson.host.process import CommandFailed, run
 
 MIN_FREE_MB = 1024
@@ -46,6 +48,7 @@ async def examine(data_dir: Path) -> list[Finding]:
         check_user_namespaces(),
         await check_bubblewrap(),
         check_cgroups(),
+        await check_network(),
         check_deno(),
         check_wasmtime(),
         check_data_dir(data_dir),
@@ -130,6 +133,26 @@ def judge_cgroups(found: Iterable[Hierarchy]) -> Finding:
         f"writable: {told}; the kernel limits no {', no '.join(lacking)}",
         "run the server as root, or as a systemd service with Delegate=yes",
     )
+
+
+async def check_network() -> Finding:
+    """Networks for workloads; only those that ask for one need it."""
+    name = "network"
+    if lacks := lacking():
+        return Finding(name, Verdict.LIMITED, *lacks)
+    try:
+        policies = await foreign_drops()
+    except CommandFailed as error:
+        return Finding(name, Verdict.LIMITED, error.message, "see what stops it: nft list ruleset")
+    if policies:
+        return Finding(
+            name,
+            Verdict.LIMITED,
+            f"another firewall drops what is forwarded: {', '.join(policies)}",
+            f"accept the devices {HOST_PREFIX}* there, in both directions; with Docker: iptables -I DOCKER-USER"
+            f" -i {HOST_PREFIX}+ -j ACCEPT; iptables -I DOCKER-USER -o {HOST_PREFIX}+ -j ACCEPT",
+        )
+    return Finding(name, Verdict.OK, "nftables keeps workloads apart from the host")
 
 
 def check_deno() -> Finding:

@@ -4,9 +4,7 @@ ImageError
 ├── ImageMissing          no such image in the catalogue
 ├── ImageInUse            it cannot be removed while sandboxes use it
 ├── ImageDamaged          its bytes are not what its manifest says
-├── BuildFailed           it could not be made here
-├── DownloadFailed        it could not be fetched, or what came is not it
-└── Untrusted             nobody this machine trusts has signed it
+└── BuildFailed           it could not be made here
 """
 
 from __future__ import annotations
@@ -28,14 +26,6 @@ class ImageInUse(ImageError):
 
 class ImageDamaged(ImageError):
     """The image's bytes are not what its manifest says."""
-
-
-class DownloadFailed(ImageError):
-    """It could not be fetched, or what came is not what was wanted. Nothing has changed."""
-
-
-class Untrusted(ImageError):
-    """It has no signature of anybody this machine trusts."""
 
 
 class BuildFailed(ImageError):

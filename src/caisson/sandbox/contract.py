@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from caisson.host.network.slots import Slots
 from caisson.model import Isolation, Network, Resources, Runtime, StartKind, Stream, Usage
 
 ENTRY_POINT_GROUP = "caisson.backends"
@@ -28,9 +29,6 @@ class SandboxSpec:
     disk_mb: int
     network: Network = "none"
     image: str | None = None
-    start: StartKind | None = None
-    """COLD: boot it whole. RESTORED: from a snapshot. None: the fastest way there is. A backend that knows one way only
-    need not look at it; what a sandbox says of its own `start` is what counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +149,8 @@ class BackendContext:
     """Everything a backend leaves on disk lies here, so that `reclaim` can find it."""
     settings: object
     """The process's `Settings`; typed as object so that a backend outside this package need not import it."""
+    slots: Slots | None = None
+    """Networks for sandboxes, open for as long as the backend is used. None: there are none to be had."""
 
 
 @runtime_checkable

@@ -75,12 +75,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep removed: finished workloads by age, logs of others by size, idempotency keys, and benchmarks."""
+    """What a sweep removed: finished workloads by age, logs of others by size, and idempotency keys."""
 
     workloads: int
     logs: int
     idempotency_keys: int
-    benchmarks: int = 0
 
 
 class KeyScope(StrEnum):

@@ -14,6 +14,7 @@ CHECKS = {
     "user namespaces",
     "bubblewrap",
     "cgroups",
+    "network",
     "deno",
     "wasmtime",
     "data folder",

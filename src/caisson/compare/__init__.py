@@ -1,1 +1,0 @@
-"""Runs the same programs on every isolation and keeps the figures: what is behind `/v1/benchmarks`."""

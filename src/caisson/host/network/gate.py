@@ -1,0 +1,209 @@
+"""A gate: the namespace between one sandbox and the host, with a device to each, and the sandbox's own namespace.
+
+    sandbox (…-in)            gate                          host
+    eth0 192.0.0.2  ── veth ── inside 192.0.0.1 │ uplink ── veth ── caisson7 ── forwarding ── world
+    (a virtual machine) ─ TAP ─┘
+
+The rules stand in the gate, where nothing that runs in the sandbox can get: a sandbox that sends raw packets, as
+gVisor's network stack does, passes no rule of its own namespace.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from caisson.errors import CaissonError
+from caisson.host.network import rules
+from caisson.host.network.namespace import FOLDER, inside, listening_sockets, make_tap, set_kernel
+from caisson.host.process import CommandFailed, run
+from caisson.host.shield import Teardown
+
+GUEST_DEVICE = "eth0"
+GUEST_MAC = "02:ca:15:00:00:02"
+GATE_MAC = "02:ca:15:00:00:01"
+"""The same in every slot: what was learnt before a snapshot holds after it is resumed elsewhere."""
+DNS_PORT = 53
+_ATTEMPTS = 64
+
+
+class NetworkError(CaissonError):
+    """A slot could not be made, or not be removed."""
+
+
+class Kind(StrEnum):
+    """How a sandbox is attached: by a namespace with a device in it, or by a TAP."""
+
+    VETH = "veth"
+    TAP = "tap"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a node's gates have in common."""
+
+    prefix: str
+    """Begins the names of its namespaces; a number follows."""
+    links: IPv4Network
+    """Each gate takes two of these addresses."""
+    forbidden: tuple[IPv4Network, ...] = ()
+    """Never reached through any of them."""
+
+    @property
+    def count(self) -> int:
+        """How many gates there can be."""
+        return self.links.num_addresses // 2
+
+    def link(self, number: int) -> tuple[IPv4Address, IPv4Address]:
+        """The host's and the gate's address on the link between them."""
+        return self.links[2 * number], self.links[2 * number + 1]
+
+
+@dataclass(slots=True)
+class Gate:
+    """What was made, and how it is taken away again."""
+
+    name: str
+    path: Path
+    inner: Path | None
+    host_device: str
+    udp: socket.socket
+    tcp: socket.socket
+    """The name service's, listening at the gate's inner address."""
+    plan: Plan
+    teardown: Teardown
+
+    async def apply(self, policy: rules.Policy) -> None:
+        """Let through what the policy says from now on, at one stroke."""
+        await self.nft(f"delete table inet {rules.TABLE}; {rules.gate_rules(policy, self.plan.forbidden)}")
+
+    async def open(self, addresses: list[IPv4Address], ports: frozenset[int] | None, timeout_s: int) -> None:
+        """Let these resolved addresses be reached for a time."""
+        await self.nft(rules.open_resolved(addresses, ports, timeout_s))
+
+    async def nft(self, commands: str) -> None:
+        """Carry out nftables commands in the gate."""
+        await run(["ip", "netns", "exec", self.name, "nft", commands])
+
+
+async def make_gate(plan: Plan, first: int, kind: Kind) -> Gate:
+    """Make a gate that lets nothing through yet; `first` is the number to try first. Raises NetworkError."""
+    teardown = Teardown()
+    try:
+        return await _make(plan, first, kind, teardown)
+    except BaseException as error:
+        await teardown.close()
+        if isinstance(error, OSError | CommandFailed):
+            raise NetworkError(f"no network could be made: {error}") from error
+        raise
+
+
+async def _make(plan: Plan, first: int, kind: Kind, teardown: Teardown) -> Gate:
+    number, name = await _claim(plan, first, teardown)
+    host_device, path = f"{rules.HOST_PREFIX}{number}", FOLDER / name
+    host_address, gate_address = plan.link(number)
+    inner = FOLDER / f"{name}-in" if kind is Kind.VETH else None
+    await inside(path, _settle)
+    if inner is not None:
+        await _add_namespace(inner.name, teardown)
+        await inside(inner, _settle)
+        device = (
+            f"link add {rules.INSIDE} address {GATE_MAC} type veth"
+            f" peer name {GUEST_DEVICE} address {GUEST_MAC} netns {inner.name}"
+        )
+    else:
+        await inside(path, lambda: make_tap(rules.INSIDE))
+        device = f"link set {rules.INSIDE} address {GATE_MAC}"
+    await run(["ip", "netns", "exec", name, "nft", rules.gate_rules(rules.Policy(), plan.forbidden)])
+    await _batch(
+        name,
+        device,
+        f"address add {rules.GATE_ADDRESS}/{rules.PREFIX_LENGTH} dev {rules.INSIDE}",
+        f"address add {gate_address}/31 dev {rules.UPLINK}",
+        f"link set {rules.INSIDE} up",
+        f"link set {rules.UPLINK} up",
+        f"route add default via {host_address}",
+    )
+    if inner is not None:
+        await _batch(
+            inner.name,
+            "link set lo up",
+            f"address add {rules.GUEST_ADDRESS}/{rules.PREFIX_LENGTH} dev {GUEST_DEVICE}",
+            f"link set {GUEST_DEVICE} up",
+            f"route add default via {rules.GATE_ADDRESS}",
+        )
+    udp, tcp = await inside(path, lambda: listening_sockets(str(rules.GATE_ADDRESS), DNS_PORT))
+    teardown.push(udp.close)
+    teardown.push(tcp.close)
+    return Gate(name, path, inner, host_device, udp, tcp, plan, teardown)
+
+
+def _settle() -> None:
+    """What a fresh namespace is told before it has any device but its loopback."""
+    for family in ("all", "default"):
+        set_kernel(f"net.ipv6.conf.{family}.disable_ipv6", 1)
+    set_kernel("net.ipv4.ip_forward", 1)
+
+
+async def _claim(plan: Plan, first: int, teardown: Teardown) -> tuple[int, str]:
+    """Take a number no other slot on this host has: the kernel gives a device's name once."""
+    for attempt in range(plan.count):
+        number = (first + attempt) % plan.count
+        device = f"{rules.HOST_PREFIX}{number}"
+        if _exists(device):
+            continue
+        name = f"{plan.prefix}{number}"
+        await _add_namespace(name, teardown)
+        teardown.push(partial(_remove_device, device))
+        host_address, _ = plan.link(number)
+        commands = (
+            f"link add {device} type veth peer name {rules.UPLINK} netns {name}",
+            f"address add {host_address}/31 dev {device}",
+            f"link set {device} addrgenmode none up",
+        )
+        try:
+            await _batch(None, *commands)
+        except CommandFailed:
+            await teardown.close()
+            # Another server may have been quicker; any other failure comes back, and is not to be tried for ever.
+            if attempt >= _ATTEMPTS or not _exists(device):
+                raise
+            continue
+        return number, name
+    raise NetworkError(f"all {plan.count} links in CAISSON_NETWORK_LINKS are in use")
+
+
+async def _add_namespace(name: str, teardown: Teardown) -> None:
+    teardown.push(lambda: remove_namespace(name))
+    await run(["ip", "netns", "add", name])
+
+
+async def remove_namespace(name: str) -> None:
+    """Take a namespace's name away; it goes when the last process in it does. Idempotent."""
+    if (FOLDER / name).exists():
+        await run(["ip", "netns", "delete", name])
+
+
+async def _remove_device(name: str) -> None:
+    """Remove a device of the host, and with it its other end; returns when it is gone. Idempotent."""
+    if _exists(name):
+        done = await run(["ip", "link", "delete", name], check=False)
+        if _exists(name):
+            raise NetworkError(f"the device {name} could not be removed", detail=done.stderr.decode("utf-8", "replace"))
+
+
+def _exists(device: str) -> bool:
+    with suppress(OSError):
+        return socket.if_nametoindex(device) > 0
+    return False
+
+
+async def _batch(namespace: str | None, *commands: str) -> None:
+    """Carry out ip(8) commands in one process, in a namespace or in this thread's; raises CommandFailed."""
+    where = ["-netns", namespace] if namespace else []
+    await run(["ip", *where, "-batch", "-"], input=("\n".join(commands) + "\n").encode())

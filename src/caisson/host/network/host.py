@@ -1,0 +1,127 @@
+"""The host's share of the networks: its own rules, whether it forwards, and what a dead server left of both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import structlog
+
+from caisson.host.network.gate import NetworkError, remove_namespace
+from caisson.host.network.namespace import FOLDER
+from caisson.host.network.rules import HOST_PREFIX, host_rules, host_table
+from caisson.host.process import CommandFailed, run
+
+logger = structlog.get_logger(__name__)
+
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_TABLE = re.compile(r"^table inet (caisson_[0-9a-f]{12})$", re.MULTILINE)
+_GUARD = "chain guard {"
+
+
+async def lay_rules(node_id: str, links: IPv4Network) -> None:
+    """Have the host forward for slots, and guard itself. Raises NetworkError. Idempotent."""
+    try:
+        # Off before the first slot of any node on this host, and off again after the last.
+        guard = not _forwards() or _GUARD in "".join([await _rules_of(table) for table in await _tables()])
+        table = f"table inet {host_table(node_id)}"
+        await run(["nft", f"add {table}; delete {table}; {host_rules(node_id, links, guard=guard)}"])
+        if not _forwards():
+            _forward("1")
+    except (OSError, CommandFailed) as error:
+        raise NetworkError(f"the host's own rules could not be set: {error}") from error
+
+
+async def lift_rules(node_id: str) -> None:
+    """Undo `lay_rules`, also of a process that is dead. Raises NetworkError. Idempotent."""
+    try:
+        tables, own = await _tables(), host_table(node_id)
+        if own not in tables:
+            return
+        guarded = _GUARD in await _rules_of(own)
+        if guarded and tables == {own}:
+            _forward("0")
+        await run(["nft", f"delete table inet {own}"])
+    except (OSError, CommandFailed) as error:
+        raise NetworkError(f"the host's own rules could not be removed: {error}") from error
+
+
+async def reclaim(node_id: str) -> int:
+    """Remove the namespaces, devices and rules that a dead process of this node left; how many slots that were."""
+    if os.geteuid() != 0 or not has_programs():
+        return 0
+    left = await asyncio.to_thread(_namespaces_of, node_id)
+    for name in left:
+        number = name.removesuffix("-in").rpartition("-")[2]
+        if not name.endswith("-in"):
+            # The device first: deleting it cuts the slot off at once, whoever is still in the namespace.
+            await run(["ip", "link", "delete", f"{HOST_PREFIX}{number}"], check=False)
+        try:
+            await remove_namespace(name)
+        except CommandFailed as error:
+            logger.error("a left-over namespace could not be removed", namespace=name, error=error.detail)
+    try:
+        await lift_rules(node_id)
+    except NetworkError as error:
+        logger.error("left-over rules could not be removed", error=error.detail)
+    return sum(not name.endswith("-in") for name in left)
+
+
+def has_programs() -> bool:
+    """Are nft and ip installed?"""
+    return shutil.which("nft") is not None and shutil.which("ip") is not None
+
+
+def lacking() -> tuple[str, str] | None:
+    """Why this process cannot give networks, as far as can be told without trying, and what would help."""
+    if os.geteuid() != 0:
+        return "networks need a server that runs as root", "run the server as root"
+    if not has_programs():
+        return "nft or ip is not installed", "apt-get install nftables iproute2"
+    if not _forwards() and not os.access(FORWARDING, os.W_OK):
+        return "the host forwards nothing, and this process may not change that", "sysctl -w net.ipv4.ip_forward=1"
+    return None
+
+
+async def foreign_drops() -> list[str]:
+    """Other firewalls' chains that drop what is forwarded unless told otherwise: no rule of ours goes around those."""
+    listed = json.loads((await run(["nft", "-j", "list", "chains"])).stdout)
+    chains = [each["chain"] for each in listed["nftables"] if "chain" in each]
+    return sorted(
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in chains
+        if chain.get("hook") == "forward" and chain.get("policy") == "drop"
+    )
+
+
+def slot_prefix(node_id: str) -> str:
+    """What the names of a node's namespaces begin with; a number follows."""
+    return f"caisson-{node_id}-"
+
+
+def _namespaces_of(node_id: str) -> list[str]:
+    pattern = re.compile(rf"{re.escape(slot_prefix(node_id))}[0-9]+(-in)?")
+    names = [path.name for path in FOLDER.iterdir()] if FOLDER.is_dir() else []
+    return sorted(name for name in names if pattern.fullmatch(name))
+
+
+def _forwards() -> bool:
+    return FORWARDING.read_text().strip() == "1"
+
+
+def _forward(value: str) -> None:
+    FORWARDING.write_text(value)
+
+
+async def _tables() -> set[str]:
+    listed = await run(["nft", "list", "tables", "inet"])
+    return set(_TABLE.findall(listed.stdout.decode()))
+
+
+async def _rules_of(table: str) -> str:
+    return (await run(["nft", "list", "table", "inet", table])).stdout.decode()

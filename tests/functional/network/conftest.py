@@ -1,0 +1,50 @@
+"""Slots on a host that is a namespace, in a world that is another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from ipaddress import IPv4Network
+
+import pytest
+
+from caisson.host.network.gate import Kind
+from caisson.host.network.slots import Slot, Slots
+from caisson.model import NetworkAllow
+from tests.helpers.netns import NAME_SERVER, World, namespaces, need_namespaces, small_world
+
+LINKS = IPv4Network("198.18.0.0/24")
+
+
+@pytest.fixture(scope="session")
+def lasting_world() -> Iterator[World]:
+    """One world for all the tests."""
+    need_namespaces()
+    with small_world(str(os.getpid())) as world:
+        yield world
+
+
+@pytest.fixture
+def world(lasting_world: World) -> Iterator[World]:
+    """The world, with an empty zone; afterwards no namespace may be left that was not there before."""
+    before = namespaces()
+    zone = lasting_world.zone
+    zone.records, zone.ttl_s, zone.silent, zone.truncates = {}, 60, False, False
+    zone.asked.clear()
+    yield lasting_world
+    assert namespaces() - before == set()
+
+
+def make_slots(node_id: str = "test", *, ahead: int = 0, forbidden: Sequence[IPv4Network] = ()) -> Slots:
+    """Slots of a node, with the world's name server."""
+    servers = [(NAME_SERVER, 53)]
+    return Slots(f"{node_id}-{os.getpid()}", LINKS, ahead=ahead, forbidden=forbidden, servers=servers)
+
+
+@asynccontextmanager
+async def slot_with(*allow: str, kind: Kind = Kind.VETH, forbidden: Sequence[IPv4Network] = ()) -> AsyncIterator[Slot]:
+    """A slot: `egress` if nothing is named, else what is."""
+    async with AsyncExitStack() as stack:
+        slots = await stack.enter_async_context(make_slots(forbidden=forbidden).open())
+        yield await stack.enter_async_context(slots.take(NetworkAllow(allow=allow) if allow else "egress", kind))
