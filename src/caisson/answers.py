@@ -6,7 +6,18 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from caisson.model import Isolation, LogLine, Runtime, StartKind, Status, Workload
+from caisson.model import (
+    Isolation,
+    IsolationChoice,
+    LogLine,
+    Runtime,
+    StartKind,
+    Status,
+    Timings,
+    Usage,
+    Workload,
+    WorkloadError,
+)
 
 
 class WorkloadPage(Struct, frozen=True, kw_only=True):
@@ -115,6 +126,58 @@ class Stats(Struct, frozen=True, kw_only=True):
     queued: int
     running: int
     log_streams: int
+
+
+class IsolationOption(Struct, frozen=True, kw_only=True):
+    """Whether one isolation can run something here; `reason` says why not."""
+
+    isolation: Isolation
+    possible: bool
+    reason: str | None
+
+
+class Routing(Struct, frozen=True, kw_only=True):
+    """What would be chosen for a workload now, and why. `isolation` is null when nothing here can run it."""
+
+    isolation: Isolation | None
+    reason: str
+    options: list[IsolationOption]
+
+
+class WorkloadSummary(Struct, frozen=True, kw_only=True):
+    """A workload without what may be large: its output."""
+
+    id: str
+    status: Status
+    runtime: Runtime
+    isolation: IsolationChoice
+    isolation_used: Isolation | None
+    node_id: str | None
+    start: StartKind | None
+    exit_code: int | None
+    error: WorkloadError | None
+    usage: Usage
+    timings: Timings
+    duration_ms: int | None
+    labels: dict[str, str]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class Changed(Struct, frozen=True, kw_only=True):
+    """Workloads that changed, each as it is now. `missed`: there were more, so a list must be read anew."""
+
+    workloads: list[WorkloadSummary]
+    missed: bool
+
+
+class Load(Struct, frozen=True, kw_only=True):
+    """What this server has to do at the moment, for all tenants, and the sandboxes that wait for more."""
+
+    queued: int
+    running: int
+    pools: dict[Isolation, list[PoolView]]
 
 
 class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):

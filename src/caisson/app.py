@@ -22,6 +22,7 @@ from ulid import ULID
 from caisson import __version__, telemetry
 from caisson.api.server import create_app
 from caisson.backends import load_backends
+from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
 from caisson.errors import CaissonError
 from caisson.host.network.slots import Slots
@@ -113,8 +114,12 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
                 f"{settings.listen} can be reached from other machines, and no API key exists",
                 "make one with `caisson keys create`, or listen on 127.0.0.1",
             )
-        async with Engine(settings, store, backends, node_id).open() as engine, _sweeping(store, settings):
-            yield create_app(engine, settings, store), engine
+        async with (
+            Engine(settings, store, backends, node_id).open() as engine,
+            Benchmarks(engine, store, node_id).open() as benchmarks,
+            _sweeping(store, settings),
+        ):
+            yield create_app(engine, settings, store, benchmarks), engine
 
 
 def _slots(settings: Settings, node_id: str) -> Slots:

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "caisson"
 
-GROUND = {"model", "answers", "destinations", "errors", "settings", "telemetry", "metrics"}
+GROUND = {"model", "answers", "benchmark", "destinations", "errors", "settings", "telemetry", "metrics"}
 BESIDE = {"images", "store"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: GROUND for name in GROUND},
@@ -20,10 +20,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sandbox": GROUND | {"host", "images"},
     "backends": GROUND | {"host", "images", "sandbox"},
     "engine": GROUND | BESIDE | {"sandbox"},
-    "api": GROUND | BESIDE | {"engine"},
-    "app": GROUND | BESIDE | {"host", "sandbox", "backends", "engine", "api"},
-    "client": {"model", "answers"},
-    "bench": {"model", "answers", "client"},
+    "compare": GROUND | BESIDE | {"host", "sandbox", "engine"},
+    "api": GROUND | BESIDE | {"engine", "compare"},
+    "app": GROUND | BESIDE | {"host", "sandbox", "backends", "engine", "compare", "api"},
+    "client": {"model", "answers", "benchmark"},
+    "bench": {"model", "answers", "client", "host"},
     "cli": GROUND | BESIDE | {"app", "bench", "client", "host", "sandbox", "backends"},
 }
 """Parts of the package and what each may import besides itself."""

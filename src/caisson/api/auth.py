@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from starlette.types import Scope
 
+from caisson.api.dashboard import is_public
 from caisson.errors import Refusal, Refused
 from caisson.store.errors import StoreError
 from caisson.store.records import ApiKey, KeyScope
@@ -45,7 +46,7 @@ class Authenticator:
 
     async def authenticate(self, scope: Scope) -> Principal:
         """Raises Refused: 401 for a missing or unknown key, 403 for one that may not do this."""
-        if scope["path"] in OPEN_PATHS:
+        if scope["path"] in OPEN_PATHS or is_public(scope["path"]):
             return NOBODY
         key = presented_key(scope)
         if key is None:
@@ -88,6 +89,9 @@ def needed_scope(method: str, path: str) -> KeyScope:
     """The scope that a request needs. Nodes are the operator's: they run the workloads of all tenants."""
     if path == "/v1/nodes" or path.startswith("/v1/nodes/"):
         return KeyScope.ADMIN
+    if path.startswith("/v1/workloads/") and path.endswith("/spec"):
+        # It shows the values of environment variables, which only those who set them are meant to know.
+        return KeyScope.RUN
     return KeyScope.READ if method in ("GET", "HEAD", "OPTIONS") else KeyScope.RUN
 
 

@@ -54,7 +54,10 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], *SECURITY_HEADERS]
+                given = {name.lower() for name, _ in message["headers"]}
+                # The dashboard's document has a content security policy of its own.
+                lacking = [header for header in SECURITY_HEADERS if header[0] not in given]
+                message["headers"] = [*message["headers"], *lacking]
             await send(message)
 
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
@@ -13,22 +12,20 @@ import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from caisson import metrics
 from caisson.answers import LogPage
 from caisson.api.answers import JSON, Done, json_response
-from caisson.api.connection import ClientGone, raise_when_gone
 from caisson.api.negotiation import negotiate
 from caisson.api.openapi import EVENT_STREAM, LAST_EVENT_ID, LOG_EVENT, Answer, operation
 from caisson.api.services import services, tenant
+from caisson.api.streams import EventStream
 from caisson.api.workloads import WorkloadId, known_form
 from caisson.engine.engine import Engine
 from caisson.errors import Refusal, Refused
 from caisson.model import LogLine, Workload
 
 TEXT = "text/plain"
-HEARTBEAT_S = 10.0
 LINES_PER_WRITE = 1_000
 DEFAULT_PAGE_LINES = 1_000
 MAX_PAGE_LINES = 10_000
@@ -56,10 +53,10 @@ async def follow_logs(request: Request, workload_id: WorkloadId) -> Response:
     A stream that ends without `event: done` was cut by a shutdown: connect anew with `Last-Event-ID`.
     """
     negotiate(request.headers.get("accept"), [EVENT_STREAM])
-    after = _last_event_id(request)
+    after = last_event_id(request)
     engine = services(request).engine
     await engine.get(known_form(workload_id), tenant(request))
-    return _EventStream(engine.follow(workload_id, tenant(request), after))
+    return EventStream(_events(engine.follow(workload_id, tenant(request), after)), metrics.log_streams_open)
 
 
 class HistoryParameters(BaseModel):
@@ -110,48 +107,21 @@ async def _raw_text(engine: Engine, owner: str, page: LogPage, limit: int | None
         page = await engine.history(page.workload_id, owner, page.next_seq, limit or MAX_PAGE_LINES)
 
 
-def _last_event_id(request: Request) -> int:
+def last_event_id(request: Request) -> int:
+    """The number in `Last-Event-ID`, -1 where there is none. Raises Refused (400) for what is no number."""
     text = request.headers.get("last-event-id")
     if text is None:
         return -1
     if not _seq.fullmatch(text) or int(text) > MAX_SEQ:
-        raise Refused(400, Refusal.MALFORMED, "Last-Event-ID must be the number of a line", member="Last-Event-ID")
+        raise Refused(400, Refusal.MALFORMED, "Last-Event-ID must be the number of an event", member="Last-Event-ID")
     return int(text)
 
 
-class _EventStream(Response):
-    """Writes what an engine's `follow` yields as server-sent events, until it ends or the client goes away."""
-
-    def __init__(self, batches: AsyncGenerator[Sequence[LogLine] | Workload]) -> None:
-        super().__init__(
-            # nginx buffers answers unless told not to; others may buffer to compress, which `no-transform` forbids.
-            headers={"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"},
-            media_type=EVENT_STREAM,
-        )
-        del self.headers["content-length"]
-        self._batches = batches
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        try:
-            with metrics.log_streams_open.track_inprogress():
-                async with asyncio.TaskGroup() as group, aclosing(self._batches) as batches:
-                    companions = [group.create_task(raise_when_gone(receive)), group.create_task(_keep_alive(send))]
-                    async for batch in batches:
-                        for block in _blocks(batch):
-                            await send({"type": "http.response.body", "body": block, "more_body": True})
-                    for companion in companions:
-                        companion.cancel()
-        except* ClientGone:
-            # What follows goes nowhere.
-            pass
-        await send({"type": "http.response.body", "body": b""})
-
-
-async def _keep_alive(send: Send) -> None:
-    while True:
-        await asyncio.sleep(HEARTBEAT_S)
-        await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
+async def _events(batches: AsyncGenerator[Sequence[LogLine] | Workload]) -> AsyncGenerator[bytes]:
+    async with aclosing(batches):
+        async for batch in batches:
+            for block in _blocks(batch):
+                yield block
 
 
 def _blocks(batch: Sequence[LogLine] | Workload) -> Iterator[bytes]:

@@ -13,21 +13,49 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from caisson import __version__
-from caisson.answers import BackendView, LogPage, NodeView, Problem, Stats, WorkloadPage
+from caisson.answers import BackendView, Changed, Load, LogPage, NodeView, Problem, Routing, Stats, WorkloadPage
 from caisson.api.answers import JSON, Done, Health
 from caisson.api.auth import OPEN_PATHS
 from caisson.api.problems import MEDIA_TYPE as PROBLEM
-from caisson.api.request_schema import SCHEMAS, spec_forms
+from caisson.api.request_schema import SCHEMAS, benchmark_form, spec_forms
+from caisson.benchmark import (
+    Benchmark,
+    BenchmarkDone,
+    BenchmarkPage,
+    BenchmarkProgress,
+    BenchmarkRequest,
+    BenchmarkResult,
+)
 from caisson.model import LogLine, Workload, WorkloadSpec
 
 EVENT_STREAM = "text/event-stream"
-DESCRIBED = (WorkloadSpec, Workload, WorkloadPage, LogPage, BackendView, NodeView, Stats, Health, Done, Problem)
+DESCRIBED = (
+    WorkloadSpec,
+    Workload,
+    WorkloadPage,
+    LogPage,
+    BackendView,
+    NodeView,
+    Stats,
+    Routing,
+    Changed,
+    Load,
+    Health,
+    Done,
+    Problem,
+    BenchmarkRequest,
+    Benchmark,
+    BenchmarkPage,
+    BenchmarkResult,
+    BenchmarkProgress,
+    BenchmarkDone,
+)
 WORKLOAD_ID: dict[str, Any] = {"pattern": r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "A workload's id, a ULID."}
 ALWAYS = (400, 401, 403, 503)
 """Refusals of the listener and the store, which every endpoint can be answered with."""
 
 _HEADERS: dict[str, dict[str, Any]] = {
-    "Location": {"description": "Where the workload can be read.", "schema": {"type": "string"}},
+    "Location": {"description": "Where it can be read.", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer", "minimum": 1}},
     "WWW-Authenticate": {"description": "How to present a key.", "schema": {"type": "string"}},
 }
@@ -81,6 +109,18 @@ LOG_EVENT: dict[str, Any] = {
     ]
 }
 """Each event of a log stream: a line, or the end."""
+CHANGE_EVENT: dict[str, Any] = {
+    "oneOf": [_event(Changed, event={"const": "changed"}), _event(Load, event={"const": "load"})]
+}
+"""Each event of a stream of changes."""
+BENCHMARK_EVENT: dict[str, Any] = {
+    "oneOf": [
+        _event(BenchmarkResult, event={"const": "result"}, id={"type": "string", "pattern": "^[0-9]+$"}),
+        _event(BenchmarkProgress, event={"const": "progress"}),
+        _event(BenchmarkDone, event={"const": "done"}),
+    ]
+}
+"""Each event of a benchmark's stream: a result, how far it is, or the end."""
 
 
 def operation(
@@ -114,15 +154,17 @@ def _describe_problem(status: int) -> dict[str, Any]:
     return described
 
 
-def _link(operation_id: str) -> dict[str, Any]:
+def link(operation_id: str) -> dict[str, Any]:
+    """What another operation can do with the id in an answer."""
     return {"operationId": operation_id, "parameters": {"id": "$response.body#/id"}}
 
 
 LINKS = {
-    "get": _link("get_workload"),
-    "kill": _link("kill_workload"),
-    "follow": _link("follow_logs"),
-    "history": _link("read_logs"),
+    "get": link("get_workload"),
+    "kill": link("kill_workload"),
+    "follow": link("follow_logs"),
+    "history": link("read_logs"),
+    "spec": link("get_workload_spec"),
 }
 """What can be done with a workload in an answer."""
 
@@ -149,6 +191,7 @@ def describe(app: FastAPI, *, keys_needed: bool) -> dict[str, Any]:
     )
     _, schemas = msgspec.json.schema_components(DESCRIBED, ref_template=SCHEMAS + "{name}")
     schemas |= spec_forms(schemas["WorkloadSpec"])
+    schemas["BenchmarkRequest"] = benchmark_form(schemas["BenchmarkRequest"])
     described["components"] = {"schemas": schemas, "securitySchemes": _SECURITY}
     described["security"] = [{name: []} for name in _SECURITY] + ([] if keys_needed else [{}])
     for path, item in described["paths"].items():

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from caisson.answers import BackendView, NodeView, Stats
+from caisson.answers import BackendView, NodeView, Routing, Stats
 from caisson.api.answers import Health, json_response
 from caisson.api.openapi import Answer, operation
 from caisson.api.services import services, tenant
 from caisson.errors import Refusal, Refused
+from caisson.model import IsolationChoice, Network, NetworkAllow, Runtime
 
 RETRY_AFTER_S = 5
 
@@ -27,6 +29,31 @@ router = APIRouter()
 async def list_backends(request: Request) -> Response:
     """Tells also why an isolation is not available, and what would change that."""
     return json_response(await services(request).engine.backends())
+
+
+class RoutingParameters(BaseModel):
+    """The properties of a workload that decide where it runs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    runtime: Runtime = Field(description="What it is written in.")
+    isolation: IsolationChoice = Field(default=IsolationChoice.AUTO, description="What would be asked for.")
+    network: Literal["none", "egress", "allow"] = Field(default="none", description="The kind of its network.")
+
+
+@router.get(
+    "/v1/routing",
+    **operation(
+        "preview_routing",
+        "Say where a workload would run, and why",
+        {200: Answer(Routing, "The choice, and what each isolation says.")},
+        (400, 422),
+    ),
+)
+async def preview_routing(request: Request, parameters: Annotated[RoutingParameters, Query()]) -> Response:
+    """Runs nothing. The same decision as for a workload that is submitted now."""
+    network: Network = NetworkAllow(allow=("0.0.0.0/0",)) if parameters.network == "allow" else parameters.network
+    return json_response(services(request).engine.routing(parameters.runtime, parameters.isolation, network))
 
 
 @router.get("/v1/nodes", **operation("list_nodes", "List the nodes", {200: Answer(list[NodeView], "All of them.")}))

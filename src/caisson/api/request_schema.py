@@ -79,6 +79,13 @@ def spec_forms(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"WorkloadSpec": whole, **named}
 
 
+def benchmark_form(request: Mapping[str, Any]) -> dict[str, Any]:
+    """A benchmark's request: its workload has its code in the request, not in an archive."""
+    forms = [{"$ref": f"{SCHEMAS}WorkloadSpec{name}"} for name in ("WithCode", "WithModule", "WithFiles", "WithImage")]
+    properties = {**request["properties"], "workload": {"oneOf": [*forms, {"type": "null"}], "default": None}}
+    return {**request, "properties": properties}
+
+
 def _form(
     spec: Mapping[str, Any], runtimes: list[str], member: str | None, schema: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:

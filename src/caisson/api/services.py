@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
 from caisson.api.auth import Principal
+from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
 
 
@@ -17,6 +18,7 @@ class Services:
     """Set once by `create_app`."""
 
     engine: Engine
+    benchmarks: Benchmarks
     data_dir: Path
     registry: CollectorRegistry
 

@@ -39,7 +39,7 @@ async def read_submission(request: Request, tenant: str, data_dir: Path, *, dura
         async with open_upload(data_dir) as upload:
             spec = decode_spec(await read_multipart(request, upload), archive_apart=True)
             return await _with_archive(spec, tenant, key, upload, ARCHIVE, durable=durable)
-    if kind != JSON or not _is_utf8(parameters):
+    if kind != JSON or not is_utf8(parameters):
         message = f"the body must be {JSON} in UTF-8, or {MULTIPART}"
         raise Refused(415, Refusal.UNSUPPORTED_MEDIA_TYPE, message, member="Content-Type")
     spec = decode_spec(await read_body(request, MAX_BODY_BYTES))
@@ -73,7 +73,8 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-def _is_utf8(parameters: str) -> bool:
+def is_utf8(parameters: str) -> bool:
+    """True if the parameters of a content type name no other encoding than UTF-8."""
     name, _, value = parameters.strip().partition("=")
     return name.lower() != "charset" or value.strip(' "').lower() in ("utf-8", "utf8")
 

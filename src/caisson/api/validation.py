@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from caisson.benchmark import BenchmarkRequest
 from caisson.destinations import parse_destination
 from caisson.errors import Refusal, Refused
 from caisson.model import NetworkAllow, WorkloadSpec
@@ -75,6 +76,51 @@ def decode_spec(body: bytes | bytearray, *, archive_apart: bool = False) -> Work
     if isinstance(spec.network, NetworkAllow):
         _check_destinations(spec.network)
     return msgspec.structs.replace(spec, input=msgspec.Raw(value))
+
+
+class _BenchmarkBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A BenchmarkRequest whose parts are not yet looked at."""
+
+    workload: msgspec.Raw = msgspec.Raw(b"null")
+    isolations: msgspec.Raw = msgspec.Raw(b"null")
+    runtimes: msgspec.Raw = msgspec.Raw(b"null")
+    runs: msgspec.Raw = msgspec.Raw(b"")
+    clients: msgspec.Raw = msgspec.Raw(b"")
+
+
+def decode_benchmark(body: bytes | bytearray) -> BenchmarkRequest:
+    """The request for a benchmark. Raises Refused (400, 422)."""
+    try:
+        parts = msgspec.json.decode(body, type=_BenchmarkBody)
+        numbers = {name: getattr(parts, name) for name in ("runs", "clients")}
+        members = {name: _plain(number) for name, number in numbers.items() if number}
+        rest = msgspec.json.encode({"isolations": parts.isolations, "runtimes": parts.runtimes, **members})
+        request = msgspec.json.decode(rest, type=BenchmarkRequest)
+    except msgspec.ValidationError as error:
+        raise refusal_of_body(error) from None
+    except msgspec.DecodeError as error:
+        raise Refused(400, Refusal.MALFORMED, f"the body is not valid JSON: {error}") from None
+    except UnicodeDecodeError:
+        raise Refused(400, Refusal.MALFORMED, "the body is not valid UTF-8") from None
+    except RecursionError:
+        raise Refused(400, Refusal.MALFORMED, "the body is nested too deeply") from None
+    if parts.workload == msgspec.Raw(b"null"):
+        return request
+    try:
+        workload = decode_spec(bytes(parts.workload))
+        if workload.code_archive is not None:
+            message = "an archive cannot be compared; give `files` instead"
+            raise Refused(422, Refusal.INVALID_VALUE, message, member="code_archive")
+    except Refused as refused:
+        member = f"workload.{refused.member}" if refused.member else "workload"
+        raise Refused(refused.status, refused.reason, refused.message, member=member) from None
+    return msgspec.structs.replace(request, workload=workload)
+
+
+def _plain(number: msgspec.Raw) -> msgspec.Raw:
+    """`10` for `10.0`: to JSON that is one number, to the decoder it is not."""
+    value = msgspec.json.decode(number)
+    return msgspec.Raw(msgspec.json.encode(int(value))) if isinstance(value, float) and value.is_integer() else number
 
 
 def _with_plain_integers(body: bytes | bytearray) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +20,7 @@ from caisson.api.request_schema import SUBMISSION
 from caisson.api.services import services, tenant
 from caisson.api.submissions import read_submission
 from caisson.errors import Refusal, Refused
-from caisson.model import IsolationChoice, Runtime, Status, Workload, is_workload_id
+from caisson.model import IsolationChoice, Runtime, Status, Workload, WorkloadSpec, is_workload_id
 from caisson.store.records import ListQuery
 
 MAX_WAIT_S = 300
@@ -149,6 +150,21 @@ async def get_workload(
 async def kill_workload(request: Request, workload_id: WorkloadId) -> Response:
     """Answers when the sandbox is verified dead."""
     return json_response(await services(request).engine.kill(known_form(workload_id), tenant(request)))
+
+
+@router.get(
+    "/v1/workloads/{id}/spec",
+    **operation(
+        "get_workload_spec",
+        "Read what was asked for",
+        {200: Answer(WorkloadSpec, "The request, without an archive that came with it.")},
+        (404,),
+    ),
+)
+async def get_workload_spec(request: Request, workload_id: WorkloadId) -> Response:
+    """Needs the scope `run`, for it shows the values of environment variables."""
+    spec = await services(request).engine.spec(known_form(workload_id), tenant(request))
+    return json_response(msgspec.Raw(spec))
 
 
 def known_form(workload_id: str) -> str:

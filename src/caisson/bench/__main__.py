@@ -10,8 +10,8 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from caisson.bench.host import host_facts
 from caisson.bench.suite import Figure, measure
+from caisson.host.facts import host_facts
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 console = Console()

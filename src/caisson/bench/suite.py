@@ -8,10 +8,10 @@ from pathlib import Path
 
 from deno import find_deno_bin
 
-from caisson.bench.host import resident_mb
 from caisson.bench.load import Sample, first_line_delays_ms, run_workloads
 from caisson.bench.peers import deno_run, find_workerd, worker_loader
 from caisson.bench.server import running_server
+from caisson.host.facts import resident_mb
 
 FUNCTION = {"runtime": "node", "code": "export default (input) => input.a + 1", "input": {"a": 1}}
 PROGRAM = "const handler = (input) => input.a + 1; console.log(handler({ a: 1 }));"

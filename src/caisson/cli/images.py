@@ -93,10 +93,12 @@ async def _build(catalog: Catalog, wanted: list[Any], missing: bool, mirror: str
 @contextmanager
 def _catalog(images_dir: Path | None) -> Iterator[Catalog]:
     """This machine's catalogue; what is wrong with images ends the command with a message."""
+    from caisson import telemetry
     from caisson.images.catalog import Catalog
     from caisson.images.errors import ImageError
 
     settings = load_settings(images_dir=images_dir)
+    telemetry.configure(settings.model_copy(update={"log_level": "error", "otlp_endpoint": None}))
     try:
         yield Catalog(settings.images_folder)
     except ImageError as error:

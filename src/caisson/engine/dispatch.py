@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from caisson.engine.admission import Admission
+from caisson.engine.changes import Changes
 from caisson.engine.live import Live
 from caisson.engine.logs import WorkloadLog
 from caisson.engine.recovery import lost, runs_again
@@ -29,11 +30,12 @@ SETTLE_LIMIT_S = 15.0
 class Dispatcher:
     """Begins lives, finds them, and ends them at shutdown."""
 
-    def __init__(self, store: Store, admission: Admission, runner: Runner, uploads: Path) -> None:
+    def __init__(self, store: Store, admission: Admission, runner: Runner, uploads: Path, changes: Changes) -> None:
         self._store = store
         self._admission = admission
         self._runner = runner
         self._uploads = uploads
+        self._changes = changes
         self._live: dict[str, Live] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self.draining = False
@@ -96,6 +98,7 @@ class Dispatcher:
     async def drain(self, grace_s: float) -> None:
         """Begin nothing more, give what runs `grace_s` seconds, kill the rest; what waits stays pending."""
         self.draining = True
+        self._changes.wake()
         for live in self:
             live.log.wake()
             if live.workload.status is Status.PENDING and not live.attached:
@@ -125,6 +128,7 @@ class Dispatcher:
                     if not live.accepted.is_set():
                         await committed
                 live.accepted.set()
+                self._changes.tell(live.tenant, live.workload)
                 ticket = self._admission.enter(live.tenant, live.spec.resources.mem_mb)
                 await self._runner.run(live, ticket, isolation)
             over = True

@@ -9,22 +9,46 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 import structlog
 
 from caisson import __version__, metrics
-from caisson.answers import BackendView, Capacity, LogPage, NodeView, Stats, WorkloadPage
+from caisson.answers import (
+    BackendView,
+    Capacity,
+    Changed,
+    IsolationOption,
+    Load,
+    LogPage,
+    NodeView,
+    Routing,
+    Stats,
+    WorkloadPage,
+)
 from caisson.engine.admission import Admission
+from caisson.engine.changes import Changes
 from caisson.engine.dispatch import Dispatcher, discard
 from caisson.engine.ids import IdMaker
 from caisson.engine.live import Live
 from caisson.engine.pool import Pools
-from caisson.engine.routing import Route, route
+from caisson.engine.routing import Route, options, route
 from caisson.engine.runner import Runner
 from caisson.engine.stats import INTERVAL_S, WINDOW, latencies, series
 from caisson.errors import CaissonError, Refusal, Refused
-from caisson.model import Isolation, LogLine, Reason, Status, Workload, WorkloadSpec
+from caisson.model import (
+    Isolation,
+    IsolationChoice,
+    LogLine,
+    Network,
+    Reason,
+    Runtime,
+    StartKind,
+    Status,
+    Workload,
+    WorkloadSpec,
+)
 from caisson.sandbox.contract import Backend, Capabilities
 from caisson.sandbox.runtimes import normalise
 from caisson.settings import Settings
@@ -36,6 +60,9 @@ logger = structlog.get_logger(__name__)
 
 PAGE_LINES = 10_000
 PAGE_BYTES = 4 << 20
+LOOK_EVERY_S = 1.0
+CHANGES_APART_S = 0.1
+"""At least this long between two batches of changes: a busy server would tell of little else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +70,7 @@ class Submission:
     """A request for a run, checked for form but not yet for whether this host can do it.
 
     The engine owns `archive` from here on, also when it refuses. `fingerprint` identifies the request's content.
+    `start` asks for a sandbox that is booted, or restored, for this workload alone; without it the fastest way counts.
     """
 
     spec: WorkloadSpec
@@ -51,6 +79,7 @@ class Submission:
     archive_names: Sequence[str] = ()
     idempotency_key: str | None = None
     fingerprint: str = ""
+    start: StartKind | None = None
 
 
 class Engine:
@@ -66,8 +95,9 @@ class Engine:
             places=settings.running_limit, mem_mb=settings.memory_limit_mb, queue_limit=settings.queue_limit
         )
         self._pools = Pools(settings.start_timeout_s)
-        runner = Runner(store, self._admission, self._pools, backends, node_id)
-        self._dispatcher = Dispatcher(store, self._admission, runner, settings.data_dir / "uploads")
+        self._changes = Changes()
+        runner = Runner(store, self._admission, self._pools, backends, node_id, self._changes)
+        self._dispatcher = Dispatcher(store, self._admission, runner, settings.data_dir / "uploads", self._changes)
         self._new_id = IdMaker()
         self._started_at = datetime.now(UTC)
         metrics.workloads_queued.set_function(lambda: self._admission.queued)
@@ -84,6 +114,15 @@ class Engine:
                 yield self
             finally:
                 await self.drain(0)
+
+    @property
+    def capabilities(self) -> Mapping[Isolation, Capabilities]:
+        """What each isolation can do here, as its probe found."""
+        return self._capabilities
+
+    def check(self, spec: WorkloadSpec) -> None:
+        """Raise Refused for what could not be run here and now."""
+        self._decide(Submission(spec, tenant=""))
 
     async def run(self, submission: Submission) -> Workload:
         """Run and wait for the end. Being cancelled kills the workload and returns when it is verified dead."""
@@ -228,6 +267,56 @@ class Engine:
             log_streams=int(next(iter(metrics.log_streams_open.collect())).samples[0].value),
         )
 
+    async def spec(self, workload_id: str, tenant: str) -> bytes:
+        """What was asked for, as JSON; an archive is not part of it. Raises Refused (404)."""
+        live = self._dispatcher.find(workload_id, tenant)
+        if live is not None:
+            return msgspec.json.encode(live.spec)
+        stored = await self._store.get(workload_id, tenant)
+        if stored is None:
+            raise _not_found(workload_id)
+        return stored.spec
+
+    def routing(self, runtime: Runtime, choice: IsolationChoice, network: Network) -> Routing:
+        """What would be chosen now, and what each isolation says to it. Never raises."""
+        try:
+            chosen = route(runtime, choice, network, self._capabilities)
+        except Refused as refused:
+            isolation, reason = None, refused.message
+        else:
+            isolation, reason = chosen.isolation, chosen.reason
+        return Routing(
+            isolation=isolation,
+            reason=reason,
+            options=[
+                IsolationOption(isolation=name, possible=refusal is None, reason=refusal.message if refusal else None)
+                for name, refusal in options(runtime, network, self._capabilities)
+            ],
+        )
+
+    async def watch(self, tenant: str, limit_s: float) -> AsyncGenerator[Changed | Load]:
+        """What changes from now on: the tenant's workloads, and the load when it is another.
+
+        Ends after `limit_s` seconds, and at shutdown.
+        """
+        ends_at = monotonic() + limit_s
+        with self._changes.reader(tenant) as reader:
+            told: Load | None = None
+            while not self._dispatcher.draining:
+                load = Load(
+                    queued=self._admission.queued, running=self._admission.running, pools=dict(self._pools.views())
+                )
+                if load != told:
+                    yield load
+                    told = load
+                left_s = ends_at - monotonic()
+                if left_s <= 0:
+                    return
+                changed = await reader.take(min(LOOK_EVERY_S, left_s))
+                if changed is not None:
+                    yield changed
+                    await asyncio.sleep(CHANGES_APART_S)
+
     async def readiness(self) -> str | None:
         """None when workloads can be run, else why not."""
         if self._dispatcher.draining:
@@ -268,6 +357,7 @@ class Engine:
             idempotency=(key, submission.fingerprint) if key else None,
         )
         live = self._dispatcher.begin(workload, chosen.isolation, submission.tenant, spec, submission.archive, new)
+        live.start = submission.start
         await live.accepted.wait()
         match live.failure:
             case None:

@@ -12,7 +12,7 @@ import msgspec
 
 from caisson.engine.logs import WorkloadLog
 from caisson.errors import CaissonError
-from caisson.model import Reason, Workload, WorkloadSpec
+from caisson.model import Reason, StartKind, Workload, WorkloadSpec
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +25,8 @@ class Live:
     archive: Path | None
     attached: bool
     log: WorkloadLog
+    start: StartKind | None = None
+    """How its sandbox must come to be; None where the fastest way counts."""
     accepted_at: float = field(default_factory=monotonic)
     """On the monotonic clock, in seconds."""
     accepted: asyncio.Event = field(default_factory=asyncio.Event)

@@ -54,6 +54,21 @@ def route(
     return _auto(runtime, network, capabilities)
 
 
+def options(
+    runtime: Runtime, network: Network, capabilities: Mapping[Isolation, Capabilities]
+) -> list[tuple[Isolation, Refused | None]]:
+    """Every isolation, with the refusal that asking for it would get, if any."""
+    found: list[tuple[Isolation, Refused | None]] = []
+    for isolation in Isolation:
+        try:
+            _check(runtime, isolation, network, capabilities, asked=True)
+        except Refused as refused:
+            found.append((isolation, refused))
+        else:
+            found.append((isolation, None))
+    return found
+
+
 def _auto(runtime: Runtime, network: Network, capabilities: Mapping[Isolation, Capabilities]) -> Route:
     passed_over: list[Refused] = []
     emulated: Isolation | None = None

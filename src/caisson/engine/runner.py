@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from caisson import metrics
 from caisson.engine.admission import Admission, Ticket
+from caisson.engine.changes import Changes
 from caisson.engine.live import Live
 from caisson.engine.outcome import Outcome, Seen, decide
 from caisson.engine.pool import Pools
@@ -44,12 +45,14 @@ class Runner:
         pools: Pools,
         backends: Mapping[Isolation, Backend],
         node_id: str,
+        changes: Changes,
     ) -> None:
         self._store = store
         self._admission = admission
         self._pools = pools
         self._backends = backends
         self._node_id = node_id
+        self._changes = changes
 
     async def run(self, live: Live, ticket: Ticket, isolation: Isolation) -> None:
         """From its ticket to a terminal state in the store.
@@ -82,7 +85,12 @@ class Runner:
         live.update(timings=Timings(queued_ms=_ms_since(live.accepted_at)))
         job = plan(live.workload.id, live.spec, live.archive)
         spec = SandboxSpec(
-            job.runtime, job.resources.mem_mb, job.resources.disk_mb, network=job.network, image=job.image
+            job.runtime,
+            job.resources.mem_mb,
+            job.resources.disk_mb,
+            network=job.network,
+            image=job.image,
+            start=live.start,
         )
         asked_at = monotonic()
         while True:
@@ -108,11 +116,12 @@ class Runner:
             timings=replace(live.workload.timings, start_ms=start_ms),
         )
         if first:
-            committed = self._store.start(workload)
+            committed = self._store.start(workload, patient=live.attached)
             if not live.attached:
                 # After a crash it is run again unless it is known to have begun, so that must be on disk first.
                 # An attached one is never run again: nobody waits for it any more.
                 await committed
+        self._changes.tell(live.tenant, workload)
 
     async def _execute(self, live: Live, sandbox: Sandbox, job: Job, seen: Seen) -> None:
         began_at = monotonic()
@@ -191,6 +200,7 @@ class Runner:
         live.workload, live.failure = workload, None
         live.log.close()
         live.done.set()
+        self._changes.tell(live.tenant, workload)
         _observe(live, isolation, outcome)
 
 

@@ -4,7 +4,9 @@ ImageError
 ├── ImageMissing          no such image in the catalogue
 ├── ImageInUse            it cannot be removed while sandboxes use it
 ├── ImageDamaged          its bytes are not what its manifest says
-└── BuildFailed           it could not be made here
+├── BuildFailed           it could not be made here
+├── DownloadFailed        it could not be fetched, or what came is not it
+└── Untrusted             nobody this machine trusts has signed it
 """
 
 from __future__ import annotations
@@ -26,6 +28,14 @@ class ImageInUse(ImageError):
 
 class ImageDamaged(ImageError):
     """The image's bytes are not what its manifest says."""
+
+
+class DownloadFailed(ImageError):
+    """It could not be fetched, or what came is not what was wanted. Nothing has changed."""
+
+
+class Untrusted(ImageError):
+    """It has no signature of anybody this machine trusts."""
 
 
 class BuildFailed(ImageError):

@@ -88,6 +88,18 @@ class Channel:
                 self._drained = self._loop.create_future()
             await asyncio.shield(self._drained)
 
+    def post(self, data: bytes) -> None:
+        """Write encoded frames as soon as the kernel takes them. For what flow control bounds. Raises ChannelClosed."""
+        self._unsent += data
+        self._flush()
+        if self._unread is not None:
+            raise self._unread
+
+    @property
+    def has_received(self) -> bool:
+        """True if `receive` would not wait, for frames or for the end."""
+        return bool(self._received) or self._failure is not None
+
     async def receive(self) -> list[Frame]:
         """What has arrived, at least one frame. Raises ProtocolError or ChannelClosed when the framed stream ended."""
         while not self._received:

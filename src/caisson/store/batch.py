@@ -210,23 +210,23 @@ def _key_row(new: NewWorkload, key: str, fingerprint: str) -> Row:
 
 def _move(connection: Connection, moved: Sequence[list[Workload]]) -> None:
     # The first step decides from where it may begin; the further ones were checked against it.
-    by_first_step: defaultdict[Status, list[Workload]] = defaultdict(list)
+    by_first_step: defaultdict[Status, list[list[Workload]]] = defaultdict(list)
     for moves in moved:
-        by_first_step[moves[0].status].append(moves[-1])
-    for first_step, workloads in by_first_step.items():
-        rows = [{"workload": workload.id, **_state(workload)} for workload in workloads]
+        by_first_step[moves[0].status].append(moves)
+    for first_step, alike in by_first_step.items():
+        rows = [{"workload": moves[-1].id, **_state(moves[-1])} for moves in alike]
         if connection.execute(_MOVES[first_step], rows).rowcount != len(rows):
-            _explain(connection, first_step, workloads)
+            _explain(connection, first_step, alike)
 
 
-def _explain(connection: Connection, step: Status, workloads: Sequence[Workload]) -> None:
+def _explain(connection: Connection, step: Status, moved: Sequence[list[Workload]]) -> None:
     """Raise IllegalTransition for a workload that was not moved; the others may have been, in this transaction."""
     table = tables.workloads
-    for workload in workloads:
+    for *earlier, workload in moved:
         found = connection.execute(select(table.c.status, table.c.body).where(table.c.id == workload.id)).one_or_none()
         # The very same state was stored before if a commit succeeded without our being told, as when PostgreSQL's
-        # connection breaks at that moment and the caller tries again.
-        if found is None or found.body != _encode(workload):
+        # connection breaks at that moment and the caller tries again. Of several steps each is asked for by itself.
+        if earlier or found is None or found.body != _encode(workload):
             raise IllegalTransition(workload.id, Status(found.status) if found else None, step)
 
 

@@ -75,11 +75,12 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep removed: finished workloads by age, logs of others by size, and idempotency keys."""
+    """What a sweep removed: finished workloads by age, logs of others by size, idempotency keys, and benchmarks."""
 
     workloads: int
     logs: int
     idempotency_keys: int
+    benchmarks: int = 0
 
 
 class KeyScope(StrEnum):

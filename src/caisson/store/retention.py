@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from caisson.store.batch import add_log_bytes
 from caisson.store.instants import to_us
-from caisson.store.tables import idempotency_keys, log_chunks, totals, workloads
+from caisson.store.tables import benchmarks, idempotency_keys, log_chunks, totals, workloads
 
 STEP = 25
 """Workloads, or keys, that one step removes: a few milliseconds for which other writes wait."""
@@ -65,6 +65,14 @@ def remove_keys_before(connection: Connection, instant: datetime) -> int:
     for tenant, key in found:
         connection.execute(delete(table).where(table.c.tenant == tenant, table.c.key == key))
     return len(found)
+
+
+def remove_benchmarks_before(connection: Connection, instant: datetime) -> int:
+    """Remove some benchmarks that ended before then; returns how many."""
+    query = select(benchmarks.c.id).where(benchmarks.c.finished_at_us < to_us(instant)).limit(STEP)
+    ids = connection.scalars(query).all()
+    connection.execute(delete(benchmarks).where(benchmarks.c.id.in_(ids)))
+    return len(ids)
 
 
 def _remove_logs(connection: Connection, workload_ids: Sequence[str]) -> None:

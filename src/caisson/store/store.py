@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,11 +14,12 @@ from sqlalchemy import Connection, Engine, literal, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from caisson.answers import Counts, WorkloadPage
+from caisson.benchmark import Benchmark, BenchmarkHead, BenchmarkPage, BenchmarkResult
 from caisson.model import LogLine, Workload
 from caisson.settings import Settings
-from caisson.store import keys, retention
+from caisson.store import benchmarks, keys, retention
 from caisson.store.batch import Append, Insert, Move
-from caisson.store.database import READERS, reading_engine, store_error, writing_engine
+from caisson.store.database import READERS, lay_out_log, reading_engine, store_error, writing_engine
 from caisson.store.errors import IdempotencyClash, IllegalTransition, StoreError
 from caisson.store.migrate import migrate
 from caisson.store.reads import logs, stats, workloads
@@ -41,6 +42,7 @@ async def open_store(url: str) -> AsyncIterator[Store]:
     pool = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
     try:
         await asyncio.to_thread(migrate, writing)
+        await asyncio.to_thread(lay_out_log, writing)
         writer = Writer(writing)
         writer.start()
         try:
@@ -66,12 +68,12 @@ class Store:
         self._pool = pool
 
     def insert(self, new: NewWorkload) -> Awaitable[None]:
-        """Store an accepted workload. Raises IdempotencyClash."""
-        return self._writer.submit(Insert(new))
+        """Store an accepted workload; without hurry if nobody waits for that. Raises IdempotencyClash."""
+        return self._writer.submit(Insert(new), patient=new.attached and new.idempotency is None)
 
-    def start(self, workload: Workload) -> Awaitable[None]:
-        """Store that a workload runs. Raises IllegalTransition."""
-        return self._writer.submit(Move(workload))
+    def start(self, workload: Workload, *, patient: bool = False) -> Awaitable[None]:
+        """Store that a workload runs; without hurry if `patient`. Raises IllegalTransition."""
+        return self._writer.submit(Move(workload), patient=patient)
 
     def append(self, chunk: LogChunk) -> Awaitable[None]:
         """Store log lines. What was stored under the same first number is replaced."""
@@ -118,6 +120,9 @@ class Store:
             idempotency_keys=await self._repeat(
                 lambda connection: retention.remove_keys_before(connection, oldest_key)
             ),
+            benchmarks=await self._repeat(
+                lambda connection: retention.remove_benchmarks_before(connection, oldest_end)
+            ),
         )
 
     async def problem(self) -> str | None:
@@ -128,6 +133,27 @@ class Store:
             return error.message
         failure = self._writer.recent_failure()
         return failure.message if failure else None
+
+    async def create_benchmark(self, head: BenchmarkHead, tenant: str) -> None:
+        """Store a benchmark that begins."""
+        await self._writer.call(lambda connection: benchmarks.create(connection, head, tenant))
+
+    async def save_benchmark(self, head: BenchmarkHead, results: Sequence[BenchmarkResult]) -> None:
+        """Store a benchmark's present state."""
+        kept = tuple(results)
+        await self._writer.call(lambda connection: benchmarks.save(connection, head, kept))
+
+    async def get_benchmark(self, benchmark_id: str, tenant: str) -> Benchmark | None:
+        """One benchmark of a tenant, as it was last saved."""
+        return await self._read(benchmarks.get, benchmark_id, tenant)
+
+    async def list_benchmarks(self, tenant: str, limit: int, cursor: str | None) -> BenchmarkPage:
+        """A page of benchmarks, newest first. Raises Refused (422) for a bad cursor."""
+        return await self._read(benchmarks.page, tenant, limit, cursor)
+
+    async def benchmarks_interrupted(self, node_id: str, why: str, now: datetime) -> int:
+        """Settle the benchmarks of a server of this node that is no more; returns how many."""
+        return await self._writer.call(lambda connection: benchmarks.interrupted(connection, node_id, why, now))
 
     async def create_key(self, key: ApiKey) -> None:
         """Store a new API key."""

@@ -114,3 +114,18 @@ api_keys = Table(
     Column("revoked_at_us", BigInteger),
     Column("last_used_at_us", BigInteger),
 )
+
+benchmarks = Table(
+    "benchmarks",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("tenant", String, nullable=False),
+    Column("node_id", String, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("finished_at_us", BigInteger),
+    Column("head", LargeBinary, nullable=False),
+    Column("results", LargeBinary, nullable=False),
+    Index("benchmarks_newest", "tenant", "id"),
+    Index("benchmarks_by_end", "finished_at_us"),
+)
+"""One row a benchmark; its samples are apart from what a list shows."""

@@ -38,6 +38,8 @@ MAX_BATCH_BYTES = 16 << 20
 """Bounds of a transaction, so that a flood of logs does not make its neighbours wait for long."""
 FAILURE_COUNTS_S = 10
 """How long the store is unready after a failure if nothing is written meanwhile that would show whether it is over."""
+PATIENCE_S = 0.01
+"""How long a write nobody waits for may be held back, so that it shares the flush of one that somebody waits for."""
 ROW_BYTES = 1_000
 """What a write takes besides its free-form parts, roughly."""
 
@@ -79,6 +81,8 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._held: list[_Item] = []
+        self._release_timer: asyncio.TimerHandle | None = None
         self._waiting = 0
         self._waiting_bytes = 0
         self._closed = False
@@ -91,6 +95,7 @@ class Writer:
     async def close(self) -> None:
         """Write what waits, then end. What is submitted later is refused."""
         self._closed = True
+        self._release()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -99,15 +104,18 @@ class Writer:
         failure = self._failure
         return failure[0] if failure is not None and monotonic() - failure[1] < FAILURE_COUNTS_S else None
 
-    def submit(self, write: Write) -> asyncio.Future[None]:
-        """Queue a write. The future may be ignored: failures are logged."""
-        return self._enqueue(write, _size_bytes(write))
+    def submit(self, write: Write, *, patient: bool = False) -> asyncio.Future[None]:
+        """Queue a write. The future may be ignored: failures are logged.
+
+        A patient one is held back for a moment, unless another goes sooner and takes it along; the order is kept.
+        """
+        return self._enqueue(write, _size_bytes(write), patient)
 
     def call(self, task: Callable[[Connection], T]) -> asyncio.Future[T]:
         """Queue anything else."""
         return self._enqueue(_Call(task), 0)
 
-    def _enqueue(self, work: Write | _Call, size_bytes: int) -> asyncio.Future[Any]:
+    def _enqueue(self, work: Write | _Call, size_bytes: int, patient: bool = False) -> asyncio.Future[Any]:
         item = _Item(work, size_bytes, self._loop.create_future())
         if self._closed:
             item.error = StoreError("the store is closed")
@@ -118,8 +126,21 @@ class Writer:
         else:
             self._waiting += 1
             self._waiting_bytes += size_bytes
-            self._queue.put(item)
+            self._held.append(item)
+            if not patient:
+                self._release()
+            elif self._release_timer is None:
+                self._release_timer = self._loop.call_later(PATIENCE_S, self._release)
         return item.future
+
+    def _release(self) -> None:
+        """Let the thread have what was held back."""
+        if self._release_timer is not None:
+            self._release_timer.cancel()
+            self._release_timer = None
+        for item in self._held:
+            self._queue.put(item)
+        self._held.clear()
 
     def _resolve(self, batch: Sequence[_Item]) -> None:
         for item in batch:

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from caisson.answers import LogPage, WorkloadPage
 from caisson.api.server import create_app
+from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine, Submission
 from caisson.errors import Refusal, Refused
 from caisson.model import IsolationChoice, LogLine, Runtime, Status, Stream, Workload
@@ -130,7 +131,8 @@ class KeysDouble:
 
 def make_app(engine: EngineDouble, data_dir: Path, keys: KeysDouble | None = None, **settings: Any) -> FastAPI:
     given = Settings(data_dir=data_dir, **settings)
-    return create_app(cast(Engine, engine), given, cast(Store, keys or KeysDouble()), CollectorRegistry())
+    store = cast(Store, keys or KeysDouble())
+    return create_app(cast(Engine, engine), given, store, cast(Benchmarks, None), CollectorRegistry())
 
 
 @asynccontextmanager

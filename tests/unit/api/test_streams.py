@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from caisson import metrics
-from caisson.api import logs
+from caisson.api import logs, streams
 from tests.unit.api.doubles import KNOWN_ID, EngineDouble, line, make_app
 
 pytestmark = pytest.mark.anyio
@@ -122,7 +122,7 @@ async def test_when_the_reader_leaves_the_log_is_no_longer_followed(tmp_path: Pa
 
 
 async def test_a_quiet_stream_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "HEARTBEAT_S", 0.001)
+    monkeypatch.setattr(streams, "HEARTBEAT_S", 0.001)
     connection = Connection(make_app(EngineDouble(hang=True), tmp_path), "GET", LOGS)
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         group.create_task(connection.serve())
@@ -132,7 +132,7 @@ async def test_a_quiet_stream_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_heartbeat_comes_at_least_every_fifteen_seconds() -> None:
-    assert logs.HEARTBEAT_S <= 15
+    assert streams.HEARTBEAT_S <= 15
 
 
 async def test_when_the_client_leaves_its_workload_is_ended(tmp_path: Path) -> None:

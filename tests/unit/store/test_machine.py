@@ -136,7 +136,6 @@ class StoreMachine(RuleBasedStateMachine):
         return chunk(self.crew[step.who].workload.id, step.variant, f"line {step.variant}")
 
 
-@pytest.mark.xfail(reason="known fault: an end asked for twice in one batch is accepted twice", strict=False)
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_the_store_keeps_to_the_transitions(
     database: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

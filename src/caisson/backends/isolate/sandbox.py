@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import closing
 
-from caisson.backends.isolate.events import FAULTS, Reader
 from caisson.backends.isolate.files import deliver
 from caisson.backends.isolate.guest import TMP_TARGET
 from caisson.backends.isolate.jail import OVERHEAD_BYTES, Place
@@ -19,6 +18,7 @@ from caisson.host.pipes import Feeder
 from caisson.model import Resources, StartKind, Usage
 from caisson.sandbox.channel import Channel, ChannelClosed
 from caisson.sandbox.contract import Event, Exited, Job, SandboxSpec
+from caisson.sandbox.events import FAULTS, Reader
 from caisson.sandbox.protocol import MAX_PAYLOAD, FrameType, ProtocolError, Start, encode_frame
 
 DEFAULT_CPUS = Resources().cpus
@@ -77,7 +77,6 @@ class IsolateSandbox:
                         if isinstance(event, Exited):
                             for output in reader.read(self._channel.arrived()):
                                 yield output
-                            self._meter.read()
                             yield event
                             return
                         yield event

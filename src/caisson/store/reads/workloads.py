@@ -41,7 +41,7 @@ def page(connection: Connection, query: ListQuery) -> WorkloadPage:
     wanted = _wanted(query)
     total = connection.scalar(select(func.count()).select_from(workloads).where(*wanted)) or 0
     if query.cursor is not None:
-        wanted.append(workloads.c.id < _decode_cursor(query.cursor))
+        wanted.append(workloads.c.id < decode_cursor(query.cursor))
     rows = connection.execute(
         select(workloads.c.id, workloads.c.body)
         .where(*wanted)
@@ -53,7 +53,7 @@ def page(connection: Connection, query: ListQuery) -> WorkloadPage:
     return WorkloadPage(
         workloads=[_decode(row.body) for row in shown],
         total=total,
-        next_cursor=_encode_cursor(shown[-1].id) if len(rows) > len(shown) else None,
+        next_cursor=encode_cursor(shown[-1].id) if len(rows) > len(shown) else None,
         limit=query.limit,
         offset=query.offset,
     )
@@ -78,11 +78,13 @@ def _wanted(query: ListQuery) -> list[ColumnElement[bool]]:
     return wanted
 
 
-def _encode_cursor(workload_id: str) -> str:
+def encode_cursor(workload_id: str) -> str:
+    """The id as what a page tells for getting the next one."""
     return base64.urlsafe_b64encode(workload_id.encode()).decode().rstrip("=")
 
 
-def _decode_cursor(cursor: str) -> str:
+def decode_cursor(cursor: str) -> str:
+    """The reverse. Raises Refused (422) for what no page told."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):

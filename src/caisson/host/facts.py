@@ -1,4 +1,4 @@
-"""Facts about the machine a benchmark ran on; without them its figures mean nothing."""
+"""Facts about this machine, without which no figure measured on it means anything."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ class Reader:
         self._max_output_bytes = max_output_bytes
         self._result: list[bytes] | None = None
         self._result_bytes = 0
-        self._raised = False
+        self.raised = False
+        """It said that an exception ended it."""
         self._allocation_failed = False
         self._stderr_tail = b""
 
@@ -63,9 +64,12 @@ class Reader:
         """The events of a process that ended with this code (above 128: a signal) without announcing it."""
         yield from self._flush_result()
         number = code - 128 if code > 128 else None
-        exhausted = number is not None and any(text in self._stderr_tail for text in _HEAP_EXHAUSTED)
-        out_of_memory = oom_killed or exhausted or self._allocation_failed
+        out_of_memory = oom_killed or self._exhausted(number) or self._allocation_failed
         yield Exited(code=code if number is None else None, signal=number, out_of_memory=out_of_memory)
+
+    def _exhausted(self, signal: int | None) -> bool:
+        """V8 says so on stderr before it ends itself by a signal."""
+        return signal is not None and any(text in self._stderr_tail for text in _HEAP_EXHAUSTED)
 
     def _event(self, type: FrameType, payload: bytes) -> Iterator[Event]:
         if type is FrameType.STARTED:
@@ -79,7 +83,8 @@ class Reader:
         elif type is FrameType.EXIT:
             end = Exit.decode(payload)
             yield from self._flush_result()
-            yield Exited(end.code, end.signal, out_of_memory=bool(end.oom_kills) or self._allocation_failed)
+            out_of_memory = bool(end.oom_kills) or self._allocation_failed or self._exhausted(end.signal)
+            yield Exited(end.code, end.signal, out_of_memory=out_of_memory)
         else:
             raise ProtocolError(f"{type.name} while a program runs")
 
@@ -90,11 +95,13 @@ class Reader:
         return Output(_STREAMS[type], data)
 
     def _exception(self, fault: Fault) -> Raised:
-        if self._raised:
+        if self.raised:
             raise ProtocolError("EXCEPTION twice")
-        self._raised = True
+        self.raised = True
         if fault.kind in ("RangeError", "OutOfMemory"):
             self._allocation_failed = any(text in fault.message for text in _ALLOCATION_FAILED)
+        elif fault.kind == "MemoryError":
+            self._allocation_failed = True
         return Raised(fault.kind, fault.message, fault.trace)
 
     def _add_result(self, payload: bytes) -> Iterator[Event]:

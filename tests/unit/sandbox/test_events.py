@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from caisson.backends.isolate.events import Reader
 from caisson.model import Stream
 from caisson.sandbox.contract import Exited, Output, Raised, Result
+from caisson.sandbox.events import Reader
 from caisson.sandbox.protocol import Exit, Fault, Frame, FrameType, ProtocolError
 
 
