@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from msgspec.structs import astuple
 
 from caisson.model import Isolation, Runtime, WorkloadSpec
 
@@ -159,3 +162,22 @@ class BenchmarkDone(Struct, frozen=True, kw_only=True):
 
     status: BenchmarkStatus
     error: str | None
+
+
+CSV_COLUMNS = (
+    *("benchmark", "program", "runtime", "subject", "measure", "unit", "note", "samples"),
+    *Spread.__struct_fields__,
+)
+
+
+def as_csv(benchmark: Benchmark) -> str:
+    """One line a result, the samples of each in one field with blanks between them."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for result in benchmark.results:
+        numbers = astuple(result.spread) if result.spread else [""] * len(Spread.__struct_fields__)
+        labels = (result.program, result.runtime, result.subject, result.measure, result.unit, result.note or "")
+        samples = " ".join(f"{sample:g}" for sample in result.samples)
+        writer.writerow((benchmark.id, *labels, samples, *numbers))
+    return text.getvalue()

@@ -29,8 +29,8 @@ from caisson.benchmark import (
     BenchmarkPage,
     BenchmarkProgress,
     BenchmarkResult,
+    as_csv,
 )
-from caisson.compare.figures import as_csv
 from caisson.compare.service import Event
 from caisson.errors import Refusal, Refused
 from caisson.model import is_workload_id

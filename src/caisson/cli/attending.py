@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from caisson.client import Client, Workload
 
 
-class _Stopped(Exception):
+class Stopped(Exception):
     """A signal asked us to end."""
 
     def __init__(self, number: int) -> None:
@@ -29,11 +29,11 @@ class _Stopped(Exception):
 def attend(client: Client, workload: Workload, stdout: TextIO) -> Workload:
     """Show the log until the workload ends, and return it finished. If we are stopped meanwhile, it is killed."""
     try:
-        with _signals_raised(), Spinner(client, workload) as spinner:
+        with signals_raised(), Spinner(client, workload) as spinner:
             for line in client.logs(workload.id):
                 spinner.write(stdout if line.stream is Stream.STDOUT else sys.stderr, line.line)
             return client.wait(workload.id)
-    except _Stopped as stopped:
+    except Stopped as stopped:
         _kill(client, workload.id)
         raise typer.Exit(128 + stopped.number) from None
     except BrokenPipeError:
@@ -55,11 +55,11 @@ def _kill(client: Client, workload_id: str) -> None:
 
 
 @contextmanager
-def _signals_raised() -> Iterator[None]:
+def signals_raised() -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP all end the command through its clean-up."""
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
-        raise _Stopped(number)
+        raise Stopped(number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:

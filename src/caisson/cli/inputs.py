@@ -35,9 +35,9 @@ def labels(pairs: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def json_input(text: str) -> msgspec.Raw:
+def json_input(text: str, option: str = "--input") -> msgspec.Raw:
     """JSON text, `@FILE`, or `-` for standard input; sent as it was written, once it is known to be JSON."""
-    where, content = "--input", os.fsencode(text)
+    where, content = option, os.fsencode(text)
     if text == "-":
         where, content = "standard input", sys.stdin.buffer.read()
     elif text.startswith("@"):

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from caisson.cli import doctor, images, keys, reading, run, serve
+from caisson.cli import bench, doctor, images, keys, reading, run, serve
 from caisson.cli.options import Api, ApiKey, Server
 
 app = typer.Typer(
@@ -52,6 +52,7 @@ app.command("ls")(reading.ls)
 app.command("kill")(reading.kill)
 app.command("nodes")(reading.nodes)
 app.command("backends")(reading.backends)
+app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.add_typer(images.app, name="images")
 app.add_typer(keys.app, name="keys")

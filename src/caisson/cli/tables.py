@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from caisson.answers import BackendView, NodeView
+from caisson.benchmark import Benchmark, BenchmarkHead, Unit
 from caisson.cli.terminal import harmless
 from caisson.client import Workload
 from caisson.store.records import ApiKey
@@ -23,7 +24,7 @@ _COLOURS = {
     "killed": "magenta",
     "ready": "green",
 }
-_FOLDED = frozenset({"WHY", "ISOLATIONS", "SCOPES", "TENANT"})
+_FOLDED = frozenset({"NOTE", "WHY", "ISOLATIONS", "SCOPES", "TENANT"})
 """Columns that may take several lines where the terminal is narrow."""
 _ROOMY = 96
 _OUTPUT_SHOWN = 2_000
@@ -149,6 +150,56 @@ def keys(rows: Iterable[ApiKey]) -> Table:
             f"{_age(row.last_used_at)} ago" if row.last_used_at else "never",
         )
     return table
+
+
+def benchmark(row: Benchmark) -> Table:
+    """One line a result; programs and what they ran on only where they change."""
+    table = _table("PROGRAM", "ON", "MEASURE", "MEDIAN", "P25", "P75", "P99", "SAMPLES", "NOTE")
+    last: tuple[str, str] | None = None
+    for result in row.results:
+        program = f"{result.program} ({result.runtime})"
+        this = program, result.subject
+        numbers = ["-"] * 4
+        if result.spread is not None:
+            spread = result.spread
+            numbers = [_figure(value, result.unit) for value in (spread.p50, spread.p25, spread.p75, spread.p99)]
+        table.add_row(
+            program if last is None or last[0] != program else "",
+            result.subject if last != this else "",
+            result.measure.replace("_", " "),
+            *numbers,
+            str(len(result.samples)),
+            harmless(result.note or ""),
+        )
+        last = this
+    return table
+
+
+def benchmarks(rows: Iterable[BenchmarkHead]) -> Table:
+    """One line a benchmark."""
+    table = _table("ID", "STATUS", "OF", "ON", "AGE", "WHY")
+    for row in rows:
+        table.add_row(
+            row.id,
+            _state(row.status),
+            "a workload" if row.request.workload else "the suite",
+            harmless(row.host.get("isolations", "")),
+            _age(row.created_at),
+            harmless(row.error or ""),
+        )
+    return table
+
+
+def _figure(value: float, unit: Unit) -> str:
+    match unit:
+        case Unit.MS:
+            return _milliseconds(value)
+        case Unit.MIB:
+            return _mebibytes(value)
+        case Unit.PER_S:
+            return f"{value:.3g} /s"
+        case Unit.TIMES:
+            return f"{value:.3g} x"
 
 
 def _table(*headings: str) -> Table:

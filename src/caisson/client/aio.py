@@ -12,9 +12,10 @@ import httpx2
 import stamina
 
 from caisson.answers import BackendView, LogPage, NodeView, Stats
+from caisson.benchmark import Benchmark, BenchmarkPage, BenchmarkProgress, BenchmarkRequest, BenchmarkResult
 from caisson.client import calls, transport
 from caisson.client.errors import ClientError
-from caisson.client.following import LogFollower
+from caisson.client.following import BenchmarkFollower, Follower, LogFollower
 from caisson.client.pack import open_archive
 from caisson.client.shapes import Filters, Page, Workload
 from caisson.client.spec import SpecOptions, spec_of
@@ -22,6 +23,7 @@ from caisson.client.waiting import Wait
 from caisson.model import LogLine, WorkloadSpec
 
 T = TypeVar("T")
+E = TypeVar("E")
 PathText = str | os.PathLike[str]
 
 
@@ -108,7 +110,10 @@ class AsyncClient:
 
     async def logs(self, workload_id: str, *, after: int = -1) -> AsyncIterator[LogLine]:
         """The log from the line behind `after`, as it is written, until the workload ends; reconnects by itself."""
-        follower = LogFollower(self.url, workload_id, after)
+        async for line in self._follow(LogFollower(self.url, workload_id, after)):
+            yield line
+
+    async def _follow(self, follower: Follower[E]) -> AsyncIterator[E]:
         patience = transport.PATIENCE
         while True:
             response = await self._open(follower.connect(), patience)
@@ -116,8 +121,8 @@ class AsyncClient:
             try:
                 with transport.errors_told(self.url):
                     async for chunk in response.aiter_bytes():
-                        for line in follower.feed(chunk):
-                            yield line
+                        for event in follower.feed(chunk):
+                            yield event
                         if follower.ended:
                             return
             except ClientError as error:
@@ -145,6 +150,27 @@ class AsyncClient:
     async def stats(self) -> Stats:
         """Counts, latencies and time series."""
         return await self._send(calls.stats())
+
+    async def benchmark(self, request: BenchmarkRequest | None = None, /) -> Benchmark:
+        """Begin to compare the isolations, with the built-in suite or the request's workload; one at a time."""
+        return await self._send(calls.start_benchmark(request or BenchmarkRequest()))
+
+    async def get_benchmark(self, benchmark_id: str) -> Benchmark:
+        """One benchmark with its results so far."""
+        return await self._send(calls.benchmark(benchmark_id))
+
+    async def benchmarks(self, *, limit: int = 20, cursor: str | None = None) -> BenchmarkPage:
+        """One page of benchmarks, newest first, without their results."""
+        return await self._send(calls.benchmark_page(limit, cursor))
+
+    async def cancel_benchmark(self, benchmark_id: str) -> Benchmark:
+        """End a benchmark; what was measured before stays."""
+        return await self._send(calls.cancel_benchmark(benchmark_id))
+
+    async def follow_benchmark(self, benchmark_id: str) -> AsyncIterator[BenchmarkResult | BenchmarkProgress]:
+        """The results of a benchmark, and in between how far it is, until it ends; reconnects by itself."""
+        async for event in self._follow(BenchmarkFollower(self.url, benchmark_id)):
+            yield event
 
     async def health(self) -> None:
         """Return if the server is ready for workloads; ApiError says why it is not."""

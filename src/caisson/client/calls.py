@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from caisson.answers import BackendView, LogPage, NodeView, Problem, Stats
+from caisson.benchmark import Benchmark, BenchmarkPage, BenchmarkRequest
 from caisson.client.errors import ApiError, BadAnswer
 from caisson.client.shapes import Filters, Page, Workload
 from caisson.model import WorkloadSpec
@@ -91,14 +92,7 @@ def kill(workload_id: str) -> Call[Workload]:
 
 def follow(workload_id: str, after: int) -> Call[None]:
     """The log stream from the line after `after`."""
-    return Call(
-        "GET",
-        f"{_workload(workload_id)}/logs",
-        type(None),
-        headers={"Accept": "text/event-stream"} | ({"Last-Event-ID": str(after)} if after >= 0 else {}),
-        repeatable=True,
-        read_timeout_s=HEARTBEAT_TIMEOUT_S,
-    )
+    return _stream(f"{_workload(workload_id)}/logs", after)
 
 
 def history(workload_id: str, after: int, limit: int) -> Call[LogPage]:
@@ -127,6 +121,32 @@ def stats() -> Call[Stats]:
     return _get("/v1/stats", Stats)
 
 
+def start_benchmark(request: BenchmarkRequest) -> Call[Benchmark]:
+    """Begin a benchmark; never repeated by itself, for the second one would find the first one running."""
+    return Call("POST", "/v1/benchmarks", Benchmark, body=msgspec.json.encode(request))
+
+
+def benchmark(benchmark_id: str) -> Call[Benchmark]:
+    """One benchmark with its results so far."""
+    return _get(_benchmark(benchmark_id), Benchmark)
+
+
+def benchmark_page(limit: int, cursor: str | None) -> Call[BenchmarkPage]:
+    """A page of benchmarks, newest first."""
+    params = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+    return _get("/v1/benchmarks", BenchmarkPage, params)
+
+
+def cancel_benchmark(benchmark_id: str) -> Call[Benchmark]:
+    """End a benchmark; never repeated by itself, as a kill."""
+    return Call("DELETE", _benchmark(benchmark_id), Benchmark)
+
+
+def follow_benchmark(benchmark_id: str, after: int) -> Call[None]:
+    """The stream of a benchmark from the result behind `after`."""
+    return _stream(f"{_benchmark(benchmark_id)}/events", after)
+
+
 def health() -> Call[msgspec.Raw]:
     """Whether the server is ready. Never repeated: `not yet` is the answer that was asked for."""
     return Call("GET", "/readyz", msgspec.Raw)
@@ -136,6 +156,21 @@ def _get(
     path: str, answer: type[T], params: Mapping[str, str] | None = None, read_s: float = ANSWER_TIMEOUT_S
 ) -> Call[T]:
     return Call("GET", path, answer, params=params or {}, repeatable=True, read_timeout_s=read_s)
+
+
+def _stream(path: str, after: int) -> Call[None]:
+    return Call(
+        "GET",
+        path,
+        type(None),
+        headers={"Accept": "text/event-stream"} | ({"Last-Event-ID": str(after)} if after >= 0 else {}),
+        repeatable=True,
+        read_timeout_s=HEARTBEAT_TIMEOUT_S,
+    )
+
+
+def _benchmark(benchmark_id: str) -> str:
+    return f"/v1/benchmarks/{_segment(benchmark_id)}"
 
 
 def _workload(workload_id: str) -> str:

@@ -12,9 +12,10 @@ import httpx2
 import stamina
 
 from caisson.answers import BackendView, LogPage, NodeView, Stats
+from caisson.benchmark import Benchmark, BenchmarkPage, BenchmarkProgress, BenchmarkRequest, BenchmarkResult
 from caisson.client import calls, transport
 from caisson.client.errors import ClientError
-from caisson.client.following import LogFollower
+from caisson.client.following import BenchmarkFollower, Follower, LogFollower
 from caisson.client.pack import open_archive
 from caisson.client.shapes import Filters, Page, Workload
 from caisson.client.spec import SpecOptions, spec_of
@@ -22,6 +23,7 @@ from caisson.client.waiting import Wait
 from caisson.model import LogLine, WorkloadSpec
 
 T = TypeVar("T")
+E = TypeVar("E")
 PathText = str | os.PathLike[str]
 
 
@@ -107,7 +109,9 @@ class Client:
 
     def logs(self, workload_id: str, *, after: int = -1) -> Iterator[LogLine]:
         """The log from the line behind `after`, as it is written, until the workload ends; reconnects by itself."""
-        follower = LogFollower(self.url, workload_id, after)
+        return self._follow(LogFollower(self.url, workload_id, after))
+
+    def _follow(self, follower: Follower[E]) -> Iterator[E]:
         patience = transport.PATIENCE
         while True:
             response = self._open(follower.connect(), patience)
@@ -143,6 +147,26 @@ class Client:
     def stats(self) -> Stats:
         """Counts, latencies and time series."""
         return self._send(calls.stats())
+
+    def benchmark(self, request: BenchmarkRequest | None = None, /) -> Benchmark:
+        """Begin to compare the isolations, with the built-in suite or the request's workload; one at a time."""
+        return self._send(calls.start_benchmark(request or BenchmarkRequest()))
+
+    def get_benchmark(self, benchmark_id: str) -> Benchmark:
+        """One benchmark with its results so far."""
+        return self._send(calls.benchmark(benchmark_id))
+
+    def benchmarks(self, *, limit: int = 20, cursor: str | None = None) -> BenchmarkPage:
+        """One page of benchmarks, newest first, without their results."""
+        return self._send(calls.benchmark_page(limit, cursor))
+
+    def cancel_benchmark(self, benchmark_id: str) -> Benchmark:
+        """End a benchmark; what was measured before stays."""
+        return self._send(calls.cancel_benchmark(benchmark_id))
+
+    def follow_benchmark(self, benchmark_id: str) -> Iterator[BenchmarkResult | BenchmarkProgress]:
+        """The results of a benchmark, and in between how far it is, until it ends; reconnects by itself."""
+        return self._follow(BenchmarkFollower(self.url, benchmark_id))
 
     def health(self) -> None:
         """Return if the server is ready for workloads; ApiError says why it is not."""

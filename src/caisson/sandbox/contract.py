@@ -171,6 +171,7 @@ class Backend(Protocol):
         """What is booted for a request of `spec`: requests with the same answer share one pool.
 
         What it leaves out (such as sizes that can be set when a sandbox is taken), `Sandbox.run` sets from its job.
+        `start` stays as it is: who asks for a boot of his own gets no sandbox that waited.
         Pure, and idempotent: the answer is its own answer.
         """
         ...
