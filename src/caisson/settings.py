@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     """Let micro-VMs run emulated where there is no KVM. Slow, and no security boundary."""
     images_dir: Path | None = None
     """Folder of the guest images. Default: `images` in the data folder."""
+    images_source: str | None = None
+    """Where guest images are pulled from: `https://…`, `oci://HOST/PATH`, or a folder. Default: they are built here."""
+    images_keys: Annotated[tuple[str, ...], NoDecode] = ()
+    """Public keys (`ed25519:…`), separated by commas, one of which must have signed an image that is pulled."""
+    images_signing_key: Path | None = None
+    """PEM file of the ed25519 private key that `caisson images push` signs with."""
     jail_uid_base: int = Field(default=700_000, ge=1_000, le=4_000_000_000)
     """First of the user ids given to sandboxes when the server runs as root; 10,000 from here on are used."""
 
@@ -115,7 +121,7 @@ class Settings(BaseSettings):
         split_listen(value)
         return value
 
-    @field_validator("backends", "trusted_hosts", "network_forbidden", "name_servers", mode="before")
+    @field_validator("backends", "images_keys", "trusted_hosts", "network_forbidden", "name_servers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

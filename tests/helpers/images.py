@@ -11,11 +11,12 @@ import pytest
 
 from caisson.cli.progress import shown
 from caisson.images import definitions, tree
-from caisson.images.build import ensure
+from caisson.images.build import ensure, pack
 from caisson.images.catalog import Catalog, Image
 from caisson.images.manifest import EROFS, ROOT, Manifest
 
 IMAGES_DIR = Path(__file__).resolve().parents[2] / "build" / "images"
+EPOCH_S = 1_735_689_600
 NEEDED = ("mmdebstrap", "mkfs.erofs")
 
 
@@ -35,15 +36,18 @@ def guest_images() -> Catalog:
     return Catalog(IMAGES_DIR)
 
 
-def small_image(catalog: Catalog, name: str = "small", content: bytes = b"echo hi\n") -> Image:
-    """Install an image of two files that runs nowhere but has everything an image has."""
+def small_image(catalog: Catalog, name: str = "small", content: bytes = b"echo hi\n", packed: bool = False) -> Image:
+    """Install an image of two files that runs nowhere but has everything an image has; `packed`: its block form too."""
     with catalog.staging() as folder:
         root = folder / ROOT
         (root / "bin").mkdir(parents=True)
         (root / "bin" / "run").write_bytes(content)
         (root / "bin" / "sh").symlink_to("run")
-        tree.settle(root, 1_735_689_600)
-        (folder / EROFS).write_bytes(b"erofs of " + content)
+        tree.settle(root, EPOCH_S)
+        if packed:
+            asyncio.run(pack(root, folder / EROFS, name, EPOCH_S))
+        else:
+            (folder / EROFS).write_bytes(b"erofs of " + content)
         manifest = Manifest(
             name=name,
             version=f"1.0-{hashlib.sha256(content).hexdigest()[:8]}",

@@ -1,4 +1,4 @@
-"""`caisson images`: build, list, check and remove guest images, directly in this machine's catalogue."""
+"""`caisson images`: make, move, list, check and remove guest images, directly in this machine's catalogue."""
 
 from __future__ import annotations
 
@@ -47,6 +47,81 @@ def build(
     _print(catalog, images, json)
 
 
+@app.command()
+def pull(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME[@VERSION]]...", help="Which images. Default: all there are.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="SOURCE", help="https://…, oci://HOST/PATH, DIR. Default: CAISSON_IMAGES_SOURCE."
+        ),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Public key to trust; repeatable. Default: CAISSON_IMAGES_KEYS."),
+    ] = None,
+    arch: Annotated[str | None, typer.Option(metavar="NAME", help="amd64 or arm64. Default: this machine's.")] = None,
+    images_dir: ImagesDir = None,
+    json: Json = False,
+) -> None:
+    """Pull images that a trusted key has signed, or that are named by their whole digest, and make them current."""
+    from caisson.cli import progress
+    from caisson.images import definitions
+
+    settings = load_settings()
+    address = source or settings.images_source
+    if address is None:
+        fail("where from? Name it with --from or CAISSON_IMAGES_SOURCE")
+    keys = tuple(key or settings.images_keys)
+    with _catalog(images_dir) as catalog, progress.shown() as report:
+        images = asyncio.run(_pull(catalog, address, names or definitions.names(), keys, arch, report))
+    _print(catalog, images, json)
+
+
+@app.command()
+def push(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="oci://HOST/PATH, or a folder.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME[@VERSION]]...", help="Which images. Default: all there are.")
+    ] = None,
+    signing_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Private key to sign with. Default: CAISSON_IMAGES_SIGNING_KEY.")
+    ] = None,
+    images_dir: ImagesDir = None,
+) -> None:
+    """Push images to a registry, or into a folder to be put on the web, and print where they are."""
+    from caisson.cli import progress
+
+    private = signing_key or load_settings().images_signing_key
+    with _catalog(images_dir) as catalog, progress.shown() as report:
+        if names:
+            images = [catalog.get(name) for name in names]
+        else:
+            images = [image for image in catalog.images() if catalog.is_current(image)]
+        if not images:
+            fail("there are no images here yet; make some with: caisson images build")
+        if private is None:
+            complain("no signing key is set: the images can then only be pulled by their digests")
+        places = asyncio.run(_push(target, images, private, report))
+    for image, place in zip(images, places, strict=True):
+        typer.echo(f"{image.name}@{image.digest} {place}")
+
+
+@app.command()
+def keygen(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the private key goes. It must not exist yet.")],
+) -> None:
+    """Make a key to sign images with, and print its public half, for CAISSON_IMAGES_KEYS."""
+    from caisson.images.signing import make_key
+
+    try:
+        typer.echo(make_key(file))
+    except OSError as error:
+        fail(f"{file} cannot be made: {error.strerror}")
+
+
 @app.command("ls")
 def list_images(images_dir: ImagesDir = None, json: Json = False) -> None:
     """List the images on this machine."""
@@ -88,6 +163,25 @@ async def _build(catalog: Catalog, wanted: list[Any], missing: bool, mirror: str
     catalog.sweep()
     make = ensure if missing else build
     return [await make(catalog, definition, mirror=mirror, report=report) for definition in wanted]
+
+
+async def _pull(
+    catalog: Catalog, address: str, references: list[str], keys: tuple[str, ...], arch: str | None, report: Report
+) -> list[Image]:
+    from caisson.images.sources import open_source
+    from caisson.images.transfer import pull
+
+    catalog.sweep()
+    async with open_source(address) as source:
+        return [await pull(catalog, source, reference, keys=keys, arch=arch, report=report) for reference in references]
+
+
+async def _push(address: str, images: list[Image], key: Path | None, report: Report) -> list[str]:
+    from caisson.images.sources import open_target
+    from caisson.images.transfer import push
+
+    async with open_target(address) as target:
+        return [await push(image, target, key=key, report=report) for image in images]
 
 
 @contextmanager

@@ -187,6 +187,11 @@ class Catalog:
             self._point(image)
         return image
 
+    def make_current(self, image: Image) -> Image:
+        """Have `find` of its name answer with this image, from now on; the image."""
+        self._point(image)
+        return image
+
     def remove(self, image: Image) -> None:
         """Remove an image. Raises ImageInUse while it is leased; nothing happens if it is gone."""
         try:

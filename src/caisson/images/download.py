@@ -24,6 +24,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
+from typing import Protocol
 
 import httpx2
 
@@ -35,6 +36,10 @@ REPORT_INTERVAL_S = 0.2
 WAIT_S = 0.2
 _PIECE = 256 * 1024
 _RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+
+
+class _Tell(Protocol):
+    def __call__(self, step: str, done: int | None = None, total: int | None = None) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +62,23 @@ async def download(
     target: Path,
     *,
     name: str,
+    label: str | None = None,
     report: Report = silent,
     client: httpx2.AsyncClient | None = None,
 ) -> Path:
-    """Fetch `pinned` to `target`, whose folder exists, and return `target`. `name` is what progress is reported for.
+    """Fetch `pinned` to `target`, whose folder exists, and return `target`. Progress is reported for `name`, and
+    calls the file `label` (the target's name if None).
 
     Raises DownloadFailed, which says why; `target` is then as it was. Cancelled, it keeps what came so far.
     """
-    async with _client(client) as http, _partial(pinned, target, name, report) as partial:
+
+    def tell(step: str, done: int | None = None, total: int | None = None) -> None:
+        report(Progress(name, f"{step} {label or target.name}", done, total))
+
+    async with _client(client) as http, _partial(pinned, target, tell) as partial:
         if not await asyncio.to_thread(_is_whole, partial.file, pinned):
             try:
-                await _fill(http, pinned, partial, name, report)
+                await _fill(http, pinned, partial, tell)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     partial.discard()
@@ -125,7 +136,7 @@ async def _client(given: httpx2.AsyncClient | None) -> AsyncIterator[httpx2.Asyn
 
 
 @asynccontextmanager
-async def _partial(pinned: Pinned, target: Path, name: str, report: Report) -> AsyncIterator[_Partial]:
+async def _partial(pinned: Pinned, target: Path, tell: _Tell) -> AsyncIterator[_Partial]:
     """The file that what comes is kept in, for one downloader at a time."""
     path = target.with_name(f".{target.name}.{pinned.sha256[:16]}.partial")
     while True:
@@ -137,7 +148,7 @@ async def _partial(pinned: Pinned, target: Path, name: str, report: Report) -> A
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                report(Progress(name, f"waiting for another download of {target.name}"))
+                tell("waiting for another download of")
                 await asyncio.sleep(WAIT_S)
                 continue
             if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
@@ -151,12 +162,12 @@ async def _partial(pinned: Pinned, target: Path, name: str, report: Report) -> A
             return
 
 
-async def _fill(http: httpx2.AsyncClient, pinned: Pinned, partial: _Partial, name: str, report: Report) -> None:
+async def _fill(http: httpx2.AsyncClient, pinned: Pinned, partial: _Partial, tell: _Tell) -> None:
     """Fetch what is missing until the partial file is whole."""
     resumed = partial.size > 0
     async for attempt in retrying():
         with attempt:
-            await _fetch(http, pinned, partial, name, report)
+            await _fetch(http, pinned, partial, tell)
     if await asyncio.to_thread(_is_whole, partial.file, pinned):
         return
     partial.discard()
@@ -164,14 +175,14 @@ async def _fill(http: httpx2.AsyncClient, pinned: Pinned, partial: _Partial, nam
         # The fault may have been in what an earlier attempt left.
         async for attempt in retrying():
             with attempt:
-                await _fetch(http, pinned, partial, name, report)
+                await _fetch(http, pinned, partial, tell)
         if await asyncio.to_thread(_is_whole, partial.file, pinned):
             return
         partial.discard()
     raise DownloadFailed(f"{pinned.url} holds other bytes than expected: their SHA-256 is not {pinned.sha256}")
 
 
-async def _fetch(http: httpx2.AsyncClient, pinned: Pinned, partial: _Partial, name: str, report: Report) -> None:
+async def _fetch(http: httpx2.AsyncClient, pinned: Pinned, partial: _Partial, tell: _Tell) -> None:
     """One request for the rest of the file. Raises Passing if it ends too early, DownloadFailed if it is too long."""
     limit = pinned.max_bytes if pinned.size is None else min(pinned.size, pinned.max_bytes)
     if partial.size > limit or partial.size == pinned.size:
@@ -187,12 +198,16 @@ async def _fetch(http: httpx2.AsyncClient, pinned: Pinned, partial: _Partial, na
             offset = 0
         if response.headers.get("content-encoding", "identity") != "identity":
             raise DownloadFailed(f"{pinned.url} comes in an encoding that was not asked for")
-        total = _total(response, offset) or pinned.size
+        total = _total(response, offset)
+        if total is None:
+            total = pinned.size
+        elif pinned.size is not None and total != pinned.size:
+            raise DownloadFailed(f"{pinned.url} has {total} bytes instead of {pinned.size}")
         if total is not None and total > limit:
             raise DownloadFailed(f"{pinned.url} has {total} bytes, and at most {limit} are expected")
         if total is not None and shutil.disk_usage(partial.path.parent).free < total - offset:
             raise OSError(errno.ENOSPC, "no room")
-        await _receive(response, partial, offset, limit, total, pinned.url, name, report)
+        await _receive(response, partial, offset, limit, total, pinned.url, tell)
 
 
 async def _receive(
@@ -202,12 +217,10 @@ async def _receive(
     limit: int,
     total: int | None,
     url: str,
-    name: str,
-    report: Report,
+    tell: _Tell,
 ) -> None:
-    step = f"downloading {partial.path.name.removeprefix('.').rsplit('.', 2)[0]}"
     reported_s = 0.0
-    report(Progress(name, step, offset, total))
+    tell("downloading", offset, total)
     # Without a chunk size, which would lose the last piece of an answer that is cut off.
     async for piece in response.aiter_raw():
         offset += len(piece)
@@ -217,10 +230,10 @@ async def _receive(
         partial.add(piece)
         if time.monotonic() - reported_s >= REPORT_INTERVAL_S:
             reported_s = time.monotonic()
-            report(Progress(name, step, offset, total))
+            tell("downloading", offset, total)
     if total is not None and offset < total:
         raise Passing(f"{url} broke off after {offset} of {total} bytes")
-    report(Progress(name, step, offset, total))
+    tell("downloading", offset, total)
 
 
 def _start(response: httpx2.Response) -> int | None:

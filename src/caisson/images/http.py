@@ -33,6 +33,18 @@ class Passing(DownloadFailed):
         self.retry_after_s = retry_after_s
 
 
+class NotThere(DownloadFailed):
+    """The server knows nothing of that address."""
+
+
+class WantsCredentials(DownloadFailed):
+    """The server answered 401 or 403. `challenge` is what it said in `WWW-Authenticate`."""
+
+    def __init__(self, message: str, challenge: str | None) -> None:
+        super().__init__(message)
+        self.challenge = challenge
+
+
 @asynccontextmanager
 async def http_client() -> AsyncIterator[httpx2.AsyncClient]:
     """A client that takes proxies and certificates from the environment, and asks for bytes as they are."""
@@ -133,9 +145,10 @@ def refusal(response: httpx2.Response) -> DownloadFailed:
     if status in _PASSING:
         return Passing(f"{where} answered {status} {response.reason_phrase}", retry_after_s=retry_after_s(response))
     if status in (401, 403):
-        return DownloadFailed(f"{where} answered {status}: it wants credentials, or others than were given")
+        message = f"{where} answered {status}: it wants credentials, or others than were given"
+        return WantsCredentials(message, response.headers.get("www-authenticate") if status == 401 else None)
     if status in (404, 410):
-        return DownloadFailed(f"{where} is not there ({status})")
+        return NotThere(f"{where} is not there ({status})")
     return DownloadFailed(f"{where} answered {status} {response.reason_phrase}")
 
 
