@@ -6,12 +6,12 @@ import asyncio
 import secrets
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import structlog
 
@@ -19,6 +19,7 @@ from caisson.destinations import is_private
 from caisson.errors import CaissonError
 from caisson.host.network import dns
 from caisson.host.network.rules import Policy
+from caisson.host.shield import uninterrupted
 
 logger = structlog.get_logger(__name__)
 
@@ -61,7 +62,7 @@ class _Known:
 
 
 class Resolver:
-    """Answers the sandbox behind one gate. Closing it ends every question that is being answered."""
+    """Answers the sandbox behind one gate, in tasks of `group` that end when it is closed."""
 
     def __init__(self, policy: Policy, servers: Sequence[Server], open_: Open, group: asyncio.TaskGroup) -> None:
         self._policy = policy
@@ -138,8 +139,8 @@ class Resolver:
     def _may_lead_to(self, address: IPv4Address) -> bool:
         return not is_private(address) or self._policy.permits(address)
 
-    def begin(self, work: Awaitable[None]) -> None:
-        """Answer in a task that ends with the slot."""
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Answer in a task of its own, whose failure is nobody else's."""
 
         async def contained() -> None:
             try:
@@ -150,6 +151,13 @@ class Resolver:
         task = self._group.create_task(contained())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    async def close(self) -> None:
+        """End all tasks, and see them end."""
+        for task in self.tasks:
+            task.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
 
     async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer what comes over one TCP connection, one question after the other."""
@@ -190,33 +198,34 @@ class _Datagrams(asyncio.DatagramProtocol):
 
 
 @asynccontextmanager
-async def resolving(
-    policy: Policy, servers: Sequence[Server], open_: Open, udp: socket.socket, tcp: socket.socket
-) -> AsyncIterator[Resolver]:
+async def resolving(resolver: Resolver, udp: socket.socket, tcp: socket.socket) -> AsyncIterator[None]:
     """Answer on these sockets, which stay the caller's, until the context is left."""
     loop = asyncio.get_running_loop()
-    async with asyncio.TaskGroup() as group:
-        resolver = Resolver(policy, servers, open_, group)
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(resolver), sock=udp.dup())
-        try:
-            # A task of ours for each connection: asyncio.start_server's own are nobody's.
-            tcp.listen(MAX_CONNECTIONS)
-            accepting = group.create_task(_accept(resolver, tcp))
-            try:
-                yield resolver
-            finally:
-                accepting.cancel()
-        finally:
-            transport.close()
-            for task in list(resolver.tasks):
-                task.cancel()
+    own = udp.dup()
+    try:
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(resolver), sock=own)
+    except BaseException:
+        own.close()
+        raise
+    try:
+        tcp.listen(MAX_CONNECTIONS)
+        resolver.begin(_accept(resolver, tcp))
+        yield
+    finally:
+        transport.close()
+        await uninterrupted(resolver.close())
 
 
 async def _accept(resolver: Resolver, tcp: socket.socket) -> None:
+    # Not asyncio.start_server: its connections' tasks are nobody's.
     loop = asyncio.get_running_loop()
 
     async def serve(connection: socket.socket) -> None:
-        reader, writer = await asyncio.open_connection(sock=connection)
+        try:
+            reader, writer = await asyncio.open_connection(sock=connection)
+        except BaseException:
+            connection.close()
+            raise
         await resolver.serve_connection(reader, writer)
 
     while True:

@@ -26,7 +26,7 @@ from caisson.host.network.gate import (
     make_gate,
 )
 from caisson.host.network.namespace import give_tap, inside
-from caisson.host.network.resolver import Server, host_servers, resolving
+from caisson.host.network.resolver import Resolver, Server, host_servers, resolving
 from caisson.host.network.rules import GATE_ADDRESS, GUEST_ADDRESS, INSIDE, PREFIX_LENGTH, make_policy
 from caisson.host.process import CommandFailed
 from caisson.host.shield import uninterrupted
@@ -130,15 +130,20 @@ class Slots:
         """Remove what a dead process of this node left, and hold slots until the context is left."""
         if left := await host.reclaim(self._node_id):
             logger.info("left-over networks were removed", count=left)
+        failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
+                # Kept and raised again outside, where the task group does not make a group of it.
                 try:
                     yield self
-                finally:
-                    self._group = None
+                except BaseException as error:
+                    failure = error
+                self._group = None
         finally:
             await uninterrupted(self._close())
+        if failure is not None:
+            raise failure
 
     async def lacks(self) -> tuple[str, str] | None:
         """Why this host cannot give networks, and what would help; None if it can. Tries it once, and remembers."""
@@ -151,8 +156,10 @@ class Slots:
     async def take(self, network: Network, kind: Kind = Kind.VETH) -> AsyncIterator[Slot]:
         """A slot for one sandbox that lets through what `network` says (not `none`) and nothing else.
 
-        Left when the sandbox is dead. Raises NetworkError.
+        Left when the sandbox is dead. Raises NetworkError; only while the slots are open.
         """
+        if (group := self._group) is None:
+            raise NetworkError("the networks are closed")
         policy = make_policy(network)
         await self._lay_rules()
         gate = self._waiting[kind].popleft() if self._waiting[kind] else await self._make(kind)
@@ -163,11 +170,16 @@ class Slots:
             except CommandFailed as error:
                 raise NetworkError("the network's rules could not be set", detail=error.detail) from error
             servers = self._servers or host_servers()
-            async with resolving(policy, servers, gate.open, gate.udp, gate.tcp):
+            resolver = Resolver(policy, servers, gate.open, group)
+            async with resolving(resolver, gate.udp, gate.tcp):
                 tap = INSIDE if kind is Kind.TAP else None
                 yield Slot(gate.name, gate.path, gate.inner or gate.path, tap, gate.host_device)
         finally:
             await gate.teardown.close()
+
+    def waiting(self) -> int:
+        """How many slots are ready to be taken."""
+        return sum(map(len, self._waiting.values()))
 
     async def _lay_rules(self) -> None:
         async with self._lock:
