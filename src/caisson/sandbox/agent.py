@@ -17,7 +17,7 @@ from caisson.sandbox.channel import Channel, ChannelClosed
 from caisson.sandbox.contract import Event, Exited, Job, Output, Raised
 from caisson.sandbox.delivery import file_frames
 from caisson.sandbox.events import Reader
-from caisson.sandbox.launch import OUTPUT_PATH, Launch
+from caisson.sandbox.launch import Launch
 from caisson.sandbox.protocol import (
     CONTROL_STREAM,
     INPUT_WINDOW,
@@ -221,7 +221,7 @@ class _Conversation:
             cwd=launch.cwd,
             input=job.input if to_harness and fits else None,
             input_size=len(job.input) if to_harness and not fits else None,
-            output_path=OUTPUT_PATH,
+            output_path=launch.output_path,
             limit_pids=launch.limit_pids,
             limit_nofile=launch.limit_nofile,
             limit_fsize=launch.limit_fsize,

@@ -36,6 +36,17 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "caisson-agent"
 
 
+@pytest.fixture(scope="session")
+def inside() -> Iterator[Path]:
+    """The harnesses, where the agent's user may read them."""
+    with tempfile.TemporaryDirectory(prefix="caisson-inside-") as folder:
+        Path(folder).chmod(0o755)
+        for file in (GUEST.parent / "src/caisson/sandbox/inside").iterdir():
+            if file.is_file() and file.name != "agent":
+                shutil.copy(file, folder)
+        yield Path(folder)
+
+
 @pytest.fixture
 def work() -> Iterator[Path]:
     """A work folder that the agent's user may enter and write to; pytest's own folders are closed to others."""
