@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from caisson.model import Runtime, Stream
-from caisson.sandbox.agent import Renewal, renew
 from caisson.sandbox.contract import Exited, Output
-from caisson.sandbox.runtimes.launching import harness_command, launch
-from tests.functional.agent.conftest import USER
-from tests.helpers.driving import Drove, agent_channel, drive, job
-from tests.helpers.guest import is_root
+from tests.helpers.driving import Drove
 
 Run = Callable[..., Drove]
 SLOW_THREAD = """
@@ -26,29 +20,9 @@ threading.Thread(target=lambda: time.sleep(0.1) or os.write(2, b"t")).start()
 
 
 @pytest.fixture
-def command(work: Path, inside: Path) -> tuple[str | Path, ...]:
-    """Arguments of an agent with a waiting Python."""
-    user = ("--user", f"{USER}:{USER}") if is_root() else ()
-    return ("--work", work, *user, "--harness", *harness_command(Runtime.PYTHON, inside))
-
-
-@pytest.fixture
-def python(agent: Path, command: tuple[str | Path, ...]) -> Run:
-    """Runs code, or several files, in an agent of its own."""
-
-    def execute(code: str | Mapping[str, str], renewed: bool = False, **members: Any) -> Drove:
-        files = {"main.py": code} if isinstance(code, str) else code
-        work = job(files, runtime=Runtime.PYTHON, **members)
-
-        async def main() -> Drove:
-            async with agent_channel(agent, *command) as channel:
-                if renewed:
-                    await renew(channel, Renewal(entropy=None, set_clock=False, machine_id=None))
-                return await drive(channel, work, launch(work))
-
-        return asyncio.run(main())
-
-    return execute
+def python(harnessed: Run) -> Run:
+    """Runs code, or several files."""
+    return partial(harnessed, Runtime.PYTHON)
 
 
 def test_a_function_gets_the_input_and_returns_the_output(python: Run) -> None:
@@ -198,19 +172,12 @@ def test_the_environment_is_what_was_given(python: Run) -> None:
 
 
 def test_copies_draw_other_numbers_after_they_renewed_themselves(python: Run) -> None:
-    assert python("import random\ndef handler(x): return random.random()", renewed=True).result < 1
+    assert python("import random\ndef handler(x): return random.random()", renewals=1).result < 1
 
 
-def test_a_harness_that_must_be_started_anew_is(agent: Path, command: tuple[str | Path, ...]) -> None:
-    work = job({"main.py": "import os\ndef handler(x): return hash('a')"}, runtime=Runtime.PYTHON)
-
-    async def main() -> Drove:
-        async with agent_channel(agent, *command, "--restart-on-renew") as channel:
-            await renew(channel, Renewal(entropy=None, set_clock=False, machine_id=None))
-            await renew(channel, Renewal(entropy=None, set_clock=False, machine_id=None))
-            return await drive(channel, work, launch(work))
-
-    assert isinstance(asyncio.run(main()).result, int)
+def test_a_harness_that_must_be_started_anew_is(python: Run) -> None:
+    done = python("def handler(x): return x", input=1, renewals=2, options=("--restart-on-renew",))
+    assert done.result == 1
 
 
 def test_nothing_is_left_in_the_work_folder(python: Run) -> None:

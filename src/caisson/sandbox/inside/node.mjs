@@ -3,6 +3,7 @@
 // What is used after user code began was taken from the runtime before: user code may replace any global or prototype,
 // and must harm nobody but itself by that.
 
+import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -18,6 +19,7 @@ const SELF_URL = import.meta.url;
 const MOST_BYTES = 60_000; // of one frame to the agent, which accepts a little more
 const HEADER_BYTES = 9;
 const START_ANEW = 75; // the exit code by which the agent knows that it is to start this harness again
+const CHECKED_MOST = 20; // files that are looked through for a syntax error
 const KEEP_ALIVE_MS = 0x7fffffff;
 
 const READY = 0x02, STARTED = 0x04, STDOUT = 0x10, STDERR = 0x11, RESULT = 0x12, EXCEPTION = 0x13;
@@ -30,29 +32,32 @@ const tag = {
 const { readSync, writeSync } = fs;
 const { stringify, parse } = JSON;
 const { isNativeError } = (await import("node:util/types")).default;
-const B = Buffer;
-const allocate = B.allocUnsafe;
-const fromText = B.from;
-const { min } = Math;
+const uncurry = (method) => Function.prototype.call.bind(method);
+const getter = (prototype, name) => uncurry(Object.getOwnPropertyDescriptor(prototype, name).get);
+const TypedArray = Object.getPrototypeOf(Uint8Array);
+const Bytes = Uint8Array;
+const View = DataView;
+const byteLength = getter(TypedArray.prototype, "byteLength");
+const bufferOf = getter(TypedArray.prototype, "buffer");
+const subarray = uncurry(TypedArray.prototype.subarray);
+const copyInto = uncurry(TypedArray.prototype.set);
+const setUint32 = uncurry(DataView.prototype.setUint32);
+const encoder = new TextEncoder();
+const encode = encoder.encode.bind(encoder);
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 const sleep = Atomics.wait;
 const reallyExit = process.reallyExit.bind(process);
-const uncurry = (method) => Function.prototype.call.bind(method);
-const subarray = uncurry(B.prototype.subarray);
-const copy = uncurry(B.prototype.copy);
-const writeUInt32BE = uncurry(B.prototype.writeUInt32BE);
 const split = uncurry(String.prototype.split);
 const startsWith = uncurry(String.prototype.startsWith);
 const includes = uncurry(String.prototype.includes);
 const replaceAll = uncurry(String.prototype.replaceAll);
-const filter = uncurry(Array.prototype.filter);
-const join = uncurry(Array.prototype.join);
 const toText = String;
 
 function writeAll(bytes) {
-  for (let sent = 0; sent < bytes.length;) {
+  const total = byteLength(bytes);
+  for (let sent = 0; sent < total;) {
     try {
-      sent += writeSync(CHANNEL, bytes, sent, bytes.length - sent);
+      sent += writeSync(CHANNEL, bytes, sent, total - sent);
     } catch (error) {
       // A program may have made the descriptor non-blocking; the agent reads on when there is credit.
       if (error.code !== "EAGAIN") throw error;
@@ -61,31 +66,39 @@ function writeAll(bytes) {
   }
 }
 
-function send(type, payload = allocate(0)) {
+function send(type, payload = new Bytes(0)) {
+  const total = byteLength(payload);
   let offset = 0;
   do {
-    const length = min(payload.length - offset, MOST_BYTES);
-    const frame = allocate(HEADER_BYTES + length);
-    writeUInt32BE(frame, length, 0);
+    const length = total - offset < MOST_BYTES ? total - offset : MOST_BYTES;
+    const frame = new Bytes(HEADER_BYTES + length);
+    setUint32(new View(bufferOf(frame)), 0, length);
     frame[4] = type;
-    writeUInt32BE(frame, 0, 5);
-    copy(payload, frame, HEADER_BYTES, offset, offset + length);
+    copyInto(frame, subarray(payload, offset, offset + length), HEADER_BYTES);
     writeAll(frame);
     offset += length;
-  } while (offset < payload.length);
+  } while (offset < total);
 }
 
 function field(number, text, most) {
-  const value = subarray(fromText(toText(text)), 0, most);
-  const bytes = allocate(5 + value.length);
+  const value = subarray(encode(toText(text)), 0, most);
+  const bytes = new Bytes(5 + byteLength(value));
   bytes[0] = number;
-  writeUInt32BE(bytes, value.length, 1);
-  copy(value, bytes, 5);
+  setUint32(new View(bufferOf(bytes)), 1, byteLength(value));
+  copyInto(bytes, value, 5);
+  return bytes;
+}
+
+function joined(one, two, three) {
+  const bytes = new Bytes(byteLength(one) + byteLength(two) + byteLength(three));
+  copyInto(bytes, one);
+  copyInto(bytes, two, byteLength(one));
+  copyInto(bytes, three, byteLength(one) + byteLength(two));
   return bytes;
 }
 
 function readExactly(length) {
-  const bytes = allocate(length);
+  const bytes = Buffer.allocUnsafe(length);
   for (let got = 0; got < length;) {
     const count = readSync(CHANNEL, bytes, got, length - got);
     // The agent is gone, and with it the reason to be.
@@ -101,15 +114,15 @@ function receive() {
 }
 
 function receiveStart() {
-  let { type, payload } = receive();
+  const { type, payload } = receive();
   // A copy of this process would draw the numbers of its original for ever: nothing here can seed it again.
   if (type === RENEW) reallyExit(START_ANEW);
   if (type !== START) throw new Error("frame of type " + type + " instead of START");
   const start = readStart(payload);
   if (start.inputBytes > 0) {
-    const pieces = [];
-    for (let got = 0; got < start.inputBytes; got += payload.length) pieces.push({ payload } = receive()), payload = pieces.at(-1).payload;
-    start.input = B.concat(pieces.map((piece) => piece.payload)).toString();
+    const input = Buffer.allocUnsafe(start.inputBytes);
+    for (let got = 0; got < input.length;) got += receive().payload.copy(input, got);
+    start.input = input.toString();
   }
   return start;
 }
@@ -154,17 +167,21 @@ function replaceOutputs() {
     const stream = outputStream(type, fd);
     Object.defineProperty(process, name, { get: () => stream, configurable: true, enumerable: true });
   }
-  const replacement = new console.Console({ stdout: process.stdout, stderr: process.stderr });
-  for (const name of Object.keys(replacement)) if (typeof replacement[name] === "function") console[name] = replacement[name];
 }
 
 const isUsers = (line) => includes(line, WORK_URL) || includes(line, WORK);
 
 // The text without the frames of runtime and harness, and with the user's files named as the user knows them.
 function cleaned(text) {
-  const lines = filter(split(text, "\n"), (line) => !startsWith(line, "    at ") || (isUsers(line) && !includes(line, SELF_URL)));
-  let kept = replaceAll(replaceAll(join(lines, "\n"), WORK_URL, ""), WORK, "");
-  for (const [given, loaded] of renamed) kept = replaceAll(kept, loaded, given);
+  const lines = split(text, "\n");
+  let kept = "";
+  for (let index = 0; index < lines.length; index++) {
+    const line = lines[index];
+    if (startsWith(line, "    at ") && (!isUsers(line) || includes(line, SELF_URL))) continue;
+    kept += (kept ? "\n" : "") + line;
+  }
+  kept = replaceAll(replaceAll(kept, WORK_URL, ""), WORK, "");
+  for (let index = 0; index < renamed.length; index++) kept = replaceAll(kept, renamed[index].loaded, renamed[index].given);
   return kept;
 }
 
@@ -189,11 +206,22 @@ function loadError(error) {
   if (error.name !== "SyntaxError") return "";
   const [head, ...frames] = stack.split("\n    at ");
   if (frames.some((line) => isUsers(line) && !line.includes(SELF_URL))) return "";
-  return head + hint(head);
+  const text = isUsers(head) ? head : placed(error) ?? head;
+  return text + hint(text);
+}
+
+// Where a syntax error is: for an ES module the error itself does not say, but a Node.js that only checks does.
+function placed(error) {
+  const files = fs.readdirSync(WORK, { recursive: true }).map((name) => WORK + name);
+  const candidates = [entry, ...files.filter((name) => /\.[mc]?js$/.test(name) && name !== entry)];
+  for (const file of candidates.slice(0, CHECKED_MOST)) {
+    const { status, stderr } = spawnSync(process.execPath, ["--check", file], { encoding: "utf8" });
+    if (status && stderr.includes(error.message)) return stderr.split("\n    at ")[0].trimEnd();
+  }
 }
 
 const hint = (text) =>
-  renamed.some(([given]) => /\.[mc]?tsx?$/.test(given)) || /\.[mc]?tsx?\b/.test(text)
+  renamed.some(({ given }) => /\.[mc]?tsx?$/.test(given)) || /\.[mc]?tsx?\b/.test(text)
     ? "\nTypeScript's own syntax, and files of it besides the entry, need isolation `isolate`." : "";
 
 function fail(error, loading) {
@@ -206,10 +234,10 @@ function fail(error, loading) {
     report = { kind: "Error", message: "an error that cannot be shown was thrown", trace: "" };
   }
   try {
-    send(STDERR, fromText("Uncaught " + (report.trace || report.message) + "\n"));
-    send(EXCEPTION, B.concat([
+    send(STDERR, encode("Uncaught " + (report.trace || report.message) + "\n"));
+    send(EXCEPTION, joined(
       field(tag.kind, report.kind, 500), field(tag.message, report.message, 8_000), field(tag.trace, report.trace, 48_000),
-    ]));
+    ));
   } finally {
     reallyExit(1);
   }
@@ -240,11 +268,12 @@ function isModule(source, file) {
   return false;
 }
 
-// A file Node loads, for a file as it is given: TypeScript without types is JavaScript, and so is an ES module in a .js.
+const PLAIN = { ".ts": ".mjs", ".mts": ".mjs", ".cts": ".cjs", __proto__: null };
+
+// A file Node loads, for a file as it is given: TypeScript without types is JavaScript, and a .js may be an ES module.
 function loadable(entry) {
   const suffix = path.extname(entry);
-  const { ".ts": plain, ".mts": plain2, ".cts": common } = { ".ts": ".mjs", ".mts": ".mjs", ".cts": ".cjs" };
-  let wanted = { ".ts": plain, ".mts": plain2, ".cts": common }[suffix];
+  let wanted = PLAIN[suffix];
   if (suffix === ".js" && !hasPackage(path.dirname(entry)) && isModule(fs.readFileSync(entry, "utf8"), entry)) {
     try {
       fs.writeFileSync(WORK + "package.json", '{"type": "module"}', { flag: "wx" });
@@ -253,10 +282,11 @@ function loadable(entry) {
     }
   }
   if (!wanted) return entry;
-  const loaded = entry.slice(0, -suffix.length) + wanted;
-  if (fs.existsSync(loaded)) return entry;
+  let loaded = entry.slice(0, -suffix.length);
+  while (fs.existsSync(loaded + wanted)) loaded += "_";
+  loaded += wanted;
   fs.renameSync(entry, loaded);
-  renamed.push([path.basename(entry), path.basename(loaded)]);
+  renamed.push({ given: path.basename(entry), loaded: path.basename(loaded) });
   return loaded;
 }
 
@@ -275,6 +305,7 @@ async function load(entry) {
   return typeof main?.default === "function" && main.__esModule ? main.default : main;
 }
 
+let entry = "";
 process.on("uncaughtException", (error) => fail(error, false));
 replaceOutputs();
 // Each thing is done once before it counts: V8 compiles a function when it is first called.
@@ -286,7 +317,6 @@ await import("data:text/javascript,export default 1");
 send(READY, field(tag.runtimeVersion, "node " + process.version.slice(1), 200));
 
 const start = receiveStart();
-let entry;
 send(STARTED);
 const alive = setInterval(() => {}, KEEP_ALIVE_MS);
 let main;
@@ -299,7 +329,7 @@ try {
 if (typeof main === "function" && !ended) {
   try {
     const output = stringify(await main(parse(start.input)));
-    send(RESULT, fromText(output === undefined ? "null" : output));
+    send(RESULT, encode(output === undefined ? "null" : output));
     ended = true;
     process.exit();
   } catch (error) {
