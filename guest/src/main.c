@@ -12,6 +12,7 @@
 
 #include "agent.h"
 #include "loop.h"
+#include "modules.h"
 #include "mount.h"
 #include "reap.h"
 #include "root.h"
@@ -82,16 +83,25 @@ static void prepare(void) {
     }
 }
 
+/* NULL, or with errno what could not be done. */
+static const char *become_init(void) {
+    const char *missing = mount_devices();
+    if (missing == NULL) {
+        missing = modules_load(&options);
+    }
+    if (missing == NULL && options.root != NULL) {
+        missing = root_enter(&options);
+    }
+    return missing != NULL ? missing : mount_all(&options);
+}
+
 int main(int argc, char **argv) {
     if (!options_read(&options, argc, argv)) {
         return 2;
     }
-    const char *unmounted = options.init && options.root != NULL ? root_enter(&options) : NULL;
-    if (unmounted == NULL && options.init) {
-        unmounted = mount_all(&options);
-    }
-    if (unmounted != NULL) {
-        die(unmounted);
+    const char *missing = options.init ? become_init() : NULL;
+    if (missing != NULL) {
+        die(missing);
     }
     reserve_descriptors();
     survive();

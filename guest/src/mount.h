@@ -4,6 +4,9 @@
 
 #include "options.h"
 
+/* Mounts /dev alone, which drivers are awaited in. NULL, or the place. */
+const char *mount_devices(void);
+
 /* NULL, or with errno what could not be done. What is mounted already is left as it is. */
 const char *mount_all(const struct options *options);
 

@@ -28,9 +28,10 @@ static void note(struct agent *agent, struct process *process, int status, const
         return;
     }
     process->pid = 0;
-    if (!reply_possible(agent) || !harness_died(agent, status)) {
-        agent->ending = ENDING_FAULT;
+    if (reply_possible(agent)) {
+        harness_died(agent, status);
     }
+    agent->ending = ENDING_FAULT;
 }
 
 void reap(struct agent *agent) {

@@ -79,6 +79,10 @@ bool renew(struct agent *agent, struct bytes payload) {
         reply_error(agent, 0, "io", failed, errno);
         return true;
     }
-    harness_renew(agent, message.values[TAG_NONCE].at);
+    if (message_has(&message, TAG_ENTROPY)) {
+        harness_renew(agent, message.values[TAG_NONCE].at);
+    } else {
+        reply_renewed(agent, message.values[TAG_NONCE].at);
+    }
     return true;
 }

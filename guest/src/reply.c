@@ -26,6 +26,13 @@ void reply_ready(struct agent *agent) {
     outbox_put(&agent->outbox, FRAME_READY, 0, agent->harness.ready, agent->harness.ready_length);
 }
 
+void reply_renewed(struct agent *agent, const uint8_t nonce[NONCE_BYTES]) {
+    uint8_t buffer[FIELD_HEADER_BYTES + NONCE_BYTES];
+    struct message_writer writer = {.buffer = buffer, .capacity = sizeof buffer};
+    message_put(&writer, TAG_NONCE, nonce, NONCE_BYTES);
+    send_message(agent, FRAME_RENEWED, 0, &writer);
+}
+
 void reply_credit(struct agent *agent, uint32_t stream, uint64_t count) {
     uint8_t buffer[16];
     struct message_writer writer = {.buffer = buffer, .capacity = sizeof buffer};

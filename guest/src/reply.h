@@ -13,6 +13,7 @@ bool reply_possible(const struct agent *agent);
 
 void reply_hello(struct agent *agent);
 void reply_ready(struct agent *agent);
+void reply_renewed(struct agent *agent, const uint8_t nonce[NONCE_BYTES]);
 void reply_credit(struct agent *agent, uint32_t stream, uint64_t count);
 
 /* `what` and the text of `error`, or only `what` if that is 0. The trace may be absent. */

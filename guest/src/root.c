@@ -1,49 +1,14 @@
 #include "root.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "kernel.h"
-
-enum { DEVICE_TRIES = 400, DEVICE_PAUSE_NS = 5 * 1000 * 1000, MODULE_PATH_MOST = 256 };
+enum { DEVICE_TRIES = 400, DEVICE_PAUSE_NS = 5 * 1000 * 1000 };
 
 static const unsigned long plain = MS_NOSUID | MS_NODEV;
-
-static bool load(const char *path) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return false;
-    }
-    bool done = syscall(SYS_finit_module, fd, "", 0) == 0 || errno == EEXIST;
-    int error = errno;
-    close(fd);
-    errno = error;
-    return done;
-}
-
-/* Each line of the list names a file beside it. A kernel that has everything built in comes without a list. */
-static const char *load_modules(void) {
-    static char path[MODULE_PATH_MOST];
-    FILE *list = fopen("/modules/order", "re");
-    if (list == NULL) {
-        return NULL;
-    }
-    char name[MODULE_PATH_MOST - sizeof "/modules/"];
-    bool done = true;
-    while (done && fgets(name, sizeof name, list) != NULL) {
-        name[strcspn(name, "\n")] = '\0';
-        snprintf(path, sizeof path, "/modules/%s", name);
-        done = load(path);
-    }
-    fclose(list);
-    return done ? NULL : path;
-}
 
 /* A driver that was loaded as a module finds its devices a little later. */
 static bool mount_device(const char *device, const char *place, const char *type, unsigned long flags) {
@@ -86,16 +51,9 @@ static bool make_folders(const struct options *options) {
 }
 
 const char *root_enter(const struct options *options) {
-    static const char *const folders[] = {"/dev", "/lower", "/upper", "/new"};
+    static const char *const folders[] = {"/lower", "/upper", "/new"};
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         mkdir(folders[i], 0755);
-    }
-    if (mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755") != 0 && errno != EBUSY) {
-        return "/dev";
-    }
-    const char *module = load_modules();
-    if (module != NULL) {
-        return module;
     }
     if (!mount_device(options->root, "/lower", "erofs", plain | MS_RDONLY)) {
         return options->root;

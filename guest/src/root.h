@@ -4,7 +4,7 @@
 
 #include "options.h"
 
-/* Loads the modules of the initramfs, lays the root together, and makes it ours. `/caisson` comes along, read-only, and
+/* Lays the root together, and makes it ours. `/caisson` comes along, read-only, and
    the work folder is made. NULL, or with errno what could not be done. */
 const char *root_enter(const struct options *options);
 
