@@ -37,12 +37,15 @@ def build(
     images_dir: ImagesDir = None,
     json: Json = False,
 ) -> None:
-    """Build images from Debian packages. Needs mmdebstrap and erofs-utils, but no root."""
+    """Build images from Debian packages. Needs mmdebstrap and erofs-utils, but no root.
+
+    The kernels `kernel` and `kernel-cloud` are built if they are named.
+    """
     from caisson.cli import progress
     from caisson.images import definitions
 
     with _catalog(images_dir) as catalog, progress.shown() as report:
-        wanted = [definitions.load(name) for name in names or definitions.names()]
+        wanted = [_definition(name) for name in names or definitions.names()]
         images = asyncio.run(_build(catalog, wanted, missing, mirror, report))
     _print(catalog, images, json)
 
@@ -159,10 +162,23 @@ def verify(names: Names = None, images_dir: ImagesDir = None) -> None:
 
 async def _build(catalog: Catalog, wanted: list[Any], missing: bool, mirror: str | None, report: Report) -> list[Image]:
     from caisson.images.build import build, ensure
+    from caisson.images.kernels import NAMES, build_kernel
 
     catalog.sweep()
-    make = ensure if missing else build
-    return [await make(catalog, definition, mirror=mirror, report=report) for definition in wanted]
+    built = []
+    for definition in wanted:
+        make = build_kernel if definition.name in NAMES else build
+        if missing:
+            built.append(await ensure(catalog, definition, make=make, mirror=mirror, report=report))
+        else:
+            built.append(await make(catalog, definition, mirror=mirror, report=report))
+    return built
+
+
+def _definition(name: str) -> Any:
+    from caisson.images import definitions, kernels
+
+    return kernels.definition(name) if name in kernels.NAMES else definitions.load(name)
 
 
 async def _pull(

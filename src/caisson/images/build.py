@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -81,6 +82,14 @@ _PACK = ["mkfs.erofs", "--quiet", "-zlz4hc", "-x-1", "--all-root"]
 _FOLDERS = {"caisson": 0o755, "work": 0o1777, "tmp": 0o1777, "var/tmp": 0o1777}
 
 
+class Maker(Protocol):
+    """What makes an image of a definition: `build`, or what makes a kernel."""
+
+    async def __call__(
+        self, catalog: Catalog, definition: Definition, /, *, mirror: str | None = None, report: Report = silent
+    ) -> Image: ...
+
+
 async def build(
     catalog: Catalog, definition: Definition, *, mirror: str | None = None, report: Report = silent
 ) -> Image:
@@ -103,11 +112,11 @@ async def build(
         )
         step("unpacking the root")
         root.mkdir()
-        await _run([*_UNPACK, f"--file={archive}", f"--directory={root}"])
+        await run_step([*_UNPACK, f"--file={archive}", f"--directory={root}"])
         archive.unlink()
         step("removing what no sandbox needs")
         records = await asyncio.to_thread(_finish, root, definition)
-        version = _version(definition, records)
+        version = version_of(definition, records)
         (folder / SBOM).write_bytes(
             packages.spdx(definition.name, version, definition.suite, records, definition.epoch_s)
         )
@@ -117,7 +126,7 @@ async def build(
         manifest = Manifest(
             name=definition.name,
             version=version,
-            arch=_architecture(records),
+            arch=architecture(records),
             summary=definition.summary,
             files={name: await asyncio.to_thread(tree.hash_file, folder / name) for name in (EROFS, SBOM)},
             tree=await asyncio.to_thread(tree.measure, root),
@@ -131,13 +140,18 @@ async def build(
 
 
 async def ensure(
-    catalog: Catalog, definition: Definition, *, mirror: str | None = None, report: Report = silent
+    catalog: Catalog,
+    definition: Definition,
+    *,
+    make: Maker = build,
+    mirror: str | None = None,
+    report: Report = silent,
 ) -> Image:
     """The image of this definition: the one that is there, or one built now. Of several callers one builds."""
     async with _turn(catalog, definition.name, report):
         image = catalog.find(definition.name)
         if image is None or image.manifest.recipe != definition.digest:
-            image = await build(catalog, definition, mirror=mirror, report=report)
+            image = await make(catalog, definition, mirror=mirror, report=report)
         return image
 
 
@@ -161,10 +175,11 @@ async def pack(root: Path, target: Path, label: str, epoch_s: int) -> None:
     """Make an erofs image of a folder, lz4-compressed, everything owned by root. Raises BuildFailed."""
     if shutil.which("mkfs.erofs") is None:
         raise BuildFailed("mkfs.erofs is not installed", fix="apt-get install erofs-utils")
-    await _run([*_PACK, f"-T{epoch_s}", f"-U{uuid.uuid5(_NAMESPACE, label)}", str(target), str(root)])
+    await run_step([*_PACK, f"-T{epoch_s}", f"-U{uuid.uuid5(_NAMESPACE, label)}", str(target), str(root)])
 
 
-async def _run(argv: list[str]) -> None:
+async def run_step(argv: list[str]) -> None:
+    """Run one of a build's programs; raises BuildFailed."""
     try:
         await run(argv, timeout_s=COMMAND_TIMEOUT_S)
     except CommandFailed as error:
@@ -197,7 +212,7 @@ def _add_line(path: Path, line: str) -> None:
     path.write_text(path.read_text() + line + "\n")
 
 
-def _version(definition: Definition, records: tuple[PackageRecord, ...]) -> str:
+def version_of(definition: Definition, records: tuple[PackageRecord, ...]) -> str:
     """The main package's version, and a mark that changes with anything that went in."""
     main = next((record for record in records if record.name == definition.main_package), None)
     if main is None:
@@ -206,5 +221,6 @@ def _version(definition: Definition, records: tuple[PackageRecord, ...]) -> str:
     return f"{packages.upstream(main.version)}-{mark[:8]}"
 
 
-def _architecture(records: tuple[PackageRecord, ...]) -> str:
+def architecture(records: tuple[PackageRecord, ...]) -> str:
+    """Debian's name of the architecture the packages are for."""
     return next(record.arch for record in records if record.arch != "all")
