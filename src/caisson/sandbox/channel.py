@@ -43,6 +43,7 @@ class Channel:
         self._received: deque[Frame] = deque()
         self._received_bytes = 0
         self._paused = False
+        self._heard_at = self._loop.time()
         self._failure: ProtocolError | ChannelClosed | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._unsent = bytearray()
@@ -94,6 +95,11 @@ class Channel:
         self._flush()
         if self._unread is not None:
             raise self._unread
+
+    @property
+    def silence_s(self) -> float:
+        """How long nothing arrived; 0 while nothing is read, because nobody takes what did."""
+        return 0.0 if self._paused else self._loop.time() - self._heard_at
 
     @property
     def has_received(self) -> bool:
@@ -150,6 +156,7 @@ class Channel:
         self._received_bytes = 0
         if self._paused:
             self._paused = False
+            self._heard_at = self._loop.time()
             for source in self._sources:
                 self._loop.add_reader(source.fd, self._read, source)
         return frames
@@ -190,6 +197,7 @@ class Channel:
                 self._fail(ChannelClosed("the guest closed the channel"))
             self._wake()
             return
+        self._heard_at = self._loop.time()
         try:
             frames = source.take(data)
         except ProtocolError as error:
