@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     """Backends to load, by entry-point name, separated by commas."""
     microvm_emulation: bool = False
     """Let micro-VMs run emulated where there is no KVM. Slow, and no security boundary."""
+    microvm_snapshots: bool = True
+    """Start micro-VMs as copies of a saved machine. `false`: each is booted."""
+    templates_dir: Path | None = None
+    """Folder of the saved machines that micro-VMs are copies of; servers may share it. Default: in the data folder."""
     images_dir: Path | None = None
     """Folder of the guest images. Default: `images` in the data folder."""
     images_source: str | None = None
@@ -77,7 +81,7 @@ class Settings(BaseSettings):
     images_signing_key: Path | None = None
     """PEM file of the ed25519 private key that `caisson images push` signs with."""
     jail_uid_base: int = Field(default=700_000, ge=1_000, le=4_000_000_000)
-    """First of the user ids given to sandboxes when the server runs as root; 10,000 from here on are used."""
+    """First of the user ids given to sandboxes when the server runs as root; 30,000 from here on are used."""
 
     max_running: int = Field(default=0, ge=0, le=100_000)
     """Most workloads that run at once on this node. 0: four for each CPU."""
@@ -89,6 +93,10 @@ class Settings(BaseSettings):
     """Deno sandboxes that wait for JavaScript and TypeScript."""
     warm_wasm: int = Field(default=1, ge=0, le=1_000)
     """wasmtime sandboxes that wait for WebAssembly."""
+    warm_microvm_python: int = Field(default=1, ge=0, le=1_000)
+    """Stopped micro-VMs that wait for Python, where micro-VMs work."""
+    warm_microvm_node: int = Field(default=0, ge=0, le=1_000)
+    """Stopped micro-VMs that wait for JavaScript and TypeScript, where micro-VMs work."""
     start_timeout_s: float = Field(default=20, gt=0)
     """Longest a sandbox may take to become ready."""
     shutdown_grace_s: float = Field(default=10, ge=0)

@@ -5,9 +5,8 @@ See the kernel's Documentation/driver-api/early-userspace/buffer-format.rst.
 
 from __future__ import annotations
 
-import lzma
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 _CONSOLE = (5, 1)
@@ -74,31 +73,7 @@ def make_initramfs(guest: Path, modules: Sequence[Path] = ()) -> bytes:
             data = path.read_bytes()
             archive.file(f"caisson/{path.relative_to(guest)}", data, executable=data.startswith((b"\x7fELF", b"#!")))
     if modules:
-        names = [path.name.removesuffix(".xz") for path in modules]
-        for path, name in zip(modules, names, strict=True):
-            archive.file(f"modules/{name}", _module(path))
-        archive.file("modules/order", "".join(f"{name}\n" for name in names).encode())
+        for path in modules:
+            archive.file(f"modules/{path.name}", path.read_bytes())
+        archive.file("modules/order", "".join(f"{path.name}\n" for path in modules).encode())
     return archive.finish()
-
-
-def find_modules(tree: Path, names: Sequence[str]) -> list[Path]:
-    """Where modules lie in a `/lib/modules/VERSION` tree. Raises FileNotFoundError for one that is not there."""
-    files = {_name(path): path for path in _modules(tree)}
-    try:
-        return [files[name] for name in names]
-    except KeyError as error:
-        raise FileNotFoundError(f"there is no module {error.args[0]} below {tree}") from error
-
-
-def _modules(tree: Path) -> Iterator[Path]:
-    yield from tree.rglob("*.ko")
-    yield from tree.rglob("*.ko.xz")
-
-
-def _name(path: Path) -> str:
-    return path.name.partition(".")[0].replace("-", "_")
-
-
-def _module(path: Path) -> bytes:
-    data = path.read_bytes()
-    return lzma.decompress(data) if path.suffix == ".xz" else data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 import socket
@@ -149,11 +150,11 @@ async def qemu_version(binary: str) -> str:
 
 
 def _host_cpu() -> str:
-    """The host's CPU, as far as a guest can come to depend on it."""
+    """A mark of the host's CPU, as far as a guest can come to depend on it."""
     wanted = ("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")
     lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     members = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return " ".join(members.get(name, "?") for name in wanted)
+    return hashlib.sha256("\n".join(members.get(name, "?") for name in wanted).encode()).hexdigest()[:16]
 
 
 def _kvm_group() -> int | None:

@@ -6,7 +6,7 @@ not show any of them and QEMU needs no right to any path.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def qemu_arguments(
     line += ["-append", kernel_command_line(config, engine)]
     line += ["-chardev", f"ringbuf,id=console,size={CONSOLE_BYTES}", "-serial", "chardev:console"]
     line += ["-chardev", f"socket,id=qmp,fd={fds.qmp}", "-mon", "chardev=qmp,mode=control"]
-    buses = (f"bus=virtio-mmio-bus.{number}" for number in range(_device_count(config)))
+    buses = _buses(config)
     line += ["-device", f"virtio-serial-device,max_ports=2,{next(buses)}"]
     line += ["-chardev", f"socket,id=agent,fd={fds.agent}", "-device", "virtserialport,chardev=agent,name=caisson"]
     for number, (drive, fd) in enumerate(zip(config.drives, fds.drives, strict=True)):
@@ -125,6 +125,13 @@ def qemu_arguments(
 def _device_count(config: MachineConfig) -> int:
     """The channel, the drives, the card."""
     return 1 + len(config.drives) + (config.nic is not None)
+
+
+def _buses(config: MachineConfig) -> Iterator[str]:
+    """Where each device goes, so that the guest finds the channel first and the drives in their order."""
+    numbers = range(_device_count(config))
+    # ACPI's list of the devices begins with the last one.
+    return (f"bus=virtio-mmio-bus.{number}" for number in (reversed(numbers) if config.kernel.needs_acpi else numbers))
 
 
 def jailed(command: Sequence[str], *, uid: int | None, gid: int | None, kvm: bool, info_fd: int) -> list[str]:

@@ -1,0 +1,174 @@
+"""The microvm backend: a kernel of its own for every workload, under a VMM of the contract in `vmm.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import structlog
+
+from caisson.backends.leftovers import reclaim
+from caisson.backends.microvm.boot import Booter, Kind
+from caisson.backends.microvm.choice import Choice, choose
+from caisson.backends.microvm.kernel import find_kernel, prepare_kernel
+from caisson.backends.microvm.launching import harness_of
+from caisson.backends.microvm.place import Places
+from caisson.backends.microvm.sizes import size_class
+from caisson.backends.microvm.snapshot import Key, Templates
+from caisson.backends.microvm.vmm import Kernel
+from caisson.errors import SandboxError, Unavailable
+from caisson.images.catalog import Catalog, Image
+from caisson.images.errors import ImageMissing
+from caisson.model import Isolation, Resources, Runtime
+from caisson.sandbox.contract import BackendContext, Capabilities, Sandbox, SandboxSpec
+from caisson.sandbox.guest import guest_folder
+from caisson.settings import Settings
+
+logger = structlog.get_logger(__name__)
+
+IMAGES = {Runtime.PYTHON: "python", Runtime.NODE: "node", Runtime.GO: "go", Runtime.BASH: "base"}
+"""The guest image of each runtime."""
+UID_OFFSET = 20_000
+"""From the first user id of jails: those before are other backends'."""
+
+
+class MicrovmBackend:
+    """A `Backend` of the contract."""
+
+    name = "microvm"
+    isolation = Isolation.MICROVM
+
+    def __init__(self, context: BackendContext) -> None:
+        if not isinstance(context.settings, Settings):
+            raise TypeError("the microvm backend needs caisson's own settings")
+        self._settings = context.settings
+        self._folder = context.node_dir / "microvm"
+        self._catalog = Catalog(self._settings.images_folder)
+        uid_base = self._settings.jail_uid_base + UID_OFFSET
+        self._places = Places(context.node_id, self._folder / "sandboxes", uid_base)
+        templates = self._settings.templates_dir or self._folder / "templates"
+        self._templates = Templates(templates.absolute()) if self._settings.microvm_snapshots else None
+        self._booter: Booter | None = None
+
+    async def probe(self) -> Capabilities:
+        """See `Backend.probe`. Boots a machine to know."""
+        try:
+            images, missing = self._find_images()
+            kernel = await self._prepare_kernel()
+            choice = await choose(
+                kernel,
+                self._places,
+                self._folder / "kvm.json",
+                emulation=self._settings.microvm_emulation,
+            )
+            self._booter = Booter(choice.vmm, kernel, self._places, self._templates, self._folder / "disks")
+        except SandboxError as error:
+            fix = error.fix if isinstance(error, Unavailable) else None
+            return Capabilities(self.isolation, available=False, reason=error.message, fix=fix)
+        await self._collect()
+        return self._capabilities(choice, kernel, images, missing)
+
+    def pool_spec(self, spec: SandboxSpec) -> SandboxSpec:
+        """See `Backend.pool_spec`. Sizes are rounded up to classes."""
+        return size_class(spec)
+
+    def warm(self) -> Mapping[SandboxSpec, int]:
+        """See `Backend.warm`: stopped machines of the default size, for languages that have something to wait."""
+        default = Resources()
+        wanted = {Runtime.PYTHON: self._settings.warm_microvm_python, Runtime.NODE: self._settings.warm_microvm_node}
+        return {
+            size_class(SandboxSpec(runtime, default.mem_mb, default.disk_mb)): count
+            for runtime, count in wanted.items()
+            if count and self._catalog.find(IMAGES[runtime])
+        }
+
+    def boot(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:
+        """See `Backend.boot`."""
+        return self._boot(spec)
+
+    async def reclaim(self) -> int:
+        """See `Backend.reclaim`."""
+        try:
+            return await reclaim(self._places.sandboxes, self._places.tree())
+        finally:
+            self._places.drop_tree_if_idle()
+
+    @asynccontextmanager
+    async def _boot(self, spec: SandboxSpec) -> AsyncIterator[Sandbox]:
+        if self._booter is None:
+            raise Unavailable("micro-VMs do not work on this host")
+        if spec.network != "none":
+            raise Unavailable("the microvm backend gives no network yet")
+        image = self._catalog.find(IMAGES[spec.runtime])
+        if image is None:
+            raise _no_image(IMAGES[spec.runtime])
+        try:
+            lease = self._catalog.lease(image)
+            with lease:
+                async with self._booter.boot(Kind(spec, image, harness_of(spec.runtime))) as sandbox:
+                    yield sandbox
+        except ImageMissing as error:
+            raise _no_image(image.name) from error
+
+    async def _prepare_kernel(self) -> Kernel:
+        image = find_kernel(self._catalog)
+        try:
+            return await asyncio.to_thread(prepare_kernel, image, guest_folder(), self._folder / "kernel")
+        except (OSError, ImageMissing) as error:
+            raise Unavailable(
+                f"the guest kernel cannot be read: {error}", fix=f"caisson images build {image.name}"
+            ) from error
+
+    def _find_images(self) -> tuple[dict[Runtime, Image], dict[Runtime, str]]:
+        found: dict[Runtime, Image] = {}
+        missing: dict[Runtime, str] = {}
+        for runtime, name in IMAGES.items():
+            image = self._catalog.find(name)
+            if image is None:
+                missing[runtime] = f"there is no guest image `{name}` (caisson images build {name})"
+            else:
+                found[runtime] = image
+        if not found:
+            raise Unavailable(f"there are no guest images in {self._catalog.folder}", fix="caisson images build")
+        return found, missing
+
+    def _capabilities(
+        self, choice: Choice, kernel: Kernel, images: Mapping[Runtime, Image], missing: Mapping[Runtime, str]
+    ) -> Capabilities:
+        controllers = self._places.tree().controllers
+        self._places.drop_tree_if_idle()
+        limits = {"mem_mb", "disk_mb", "timeout_s", "max_output_bytes", "pids"}
+        limits |= {"cpus"} if "cpu" in controllers else set()
+        facts = {"vmm": f"{choice.vmm.name} {choice.vmm.version}", "why": choice.why, "kernel": kernel.release}
+        facts |= {f"image {image.name}": image.version for image in images.values()}
+        facts["templates"] = "off" if self._templates is None else str(self._templates.folder)
+        facts["cgroup"] = ", ".join(sorted(controllers)) or "none"
+        return Capabilities(
+            self.isolation,
+            available=True,
+            runtimes=frozenset(images),
+            missing=missing,
+            limits=frozenset(limits),
+            acceleration=choice.vmm.acceleration,
+            facts=facts,
+        )
+
+    async def _collect(self) -> None:
+        """Remove templates of images, kernels and VMMs that are no longer used here."""
+        if self._templates is None or self._booter is None:
+            return
+        digests = {image.digest for image in self._catalog.images()}
+        kernel = self._booter.kernel.digest
+
+        def current(key: Key) -> bool:
+            return key.get("image") in digests and key.get("kernel") == kernel
+
+        removed = await asyncio.to_thread(self._templates.collect, current, time.time())
+        if removed:
+            logger.info("old templates removed", count=removed)
+
+
+def _no_image(name: str) -> Unavailable:
+    return Unavailable(f"there is no guest image `{name}` on this host", fix=f"caisson images build {name}")

@@ -1,0 +1,175 @@
+"""Brings machines up: by a boot, or as a copy of a template, and lets nobody have one before it is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from caisson.backends.leftovers import write_state
+from caisson.backends.microvm.disk import blank_disk, copy_disk
+from caisson.backends.microvm.greeting import explained, greet, open_channel
+from caisson.backends.microvm.place import Places
+from caisson.backends.microvm.sandbox import MicrovmSandbox, renew
+from caisson.backends.microvm.sizes import ram_mb
+from caisson.backends.microvm.snapshot import Damaged, Key, Template, Templates
+from caisson.backends.microvm.vmm import Drive, Home, Kernel, Machine, MachineConfig, Nic, Vmm, VmmError
+from caisson.errors import StartFailed
+from caisson.host.cgroup import CgroupError
+from caisson.host.process import CommandFailed
+from caisson.images.build import USER_ID
+from caisson.images.catalog import Image
+from caisson.model import StartKind
+from caisson.sandbox.channel import Channel, ChannelClosed
+from caisson.sandbox.contract import SandboxSpec
+from caisson.sandbox.launch import ENVIRONMENT, WORK
+from caisson.sandbox.protocol import NONCE_BYTES, ProtocolError
+
+logger = structlog.get_logger(__name__)
+
+BOOT_S = 10.0
+"""Longest one boot may take; after that it is tried once more, because a boot was seen to hang now and then."""
+SAVE_S = 20.0
+TRIES = 2
+FAULTS = (VmmError, ChannelClosed, ProtocolError, TimeoutError, CgroupError, CommandFailed, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """All that machines which come from one template have in common."""
+
+    spec: SandboxSpec
+    image: Image
+    harness: tuple[str, ...]
+
+    @property
+    def ram_mb(self) -> int:
+        """Memory of the machine."""
+        return ram_mb(self.spec)
+
+    @property
+    def vcpus(self) -> int:
+        """CPUs of the machine."""
+        return 1
+
+
+@dataclass(slots=True)
+class Booter:
+    """Boots machines with one VMM and one kernel."""
+
+    vmm: Vmm
+    kernel: Kernel
+    places: Places
+    templates: Templates | None
+    """None: every machine is booted."""
+    disks: Path
+
+    @asynccontextmanager
+    async def boot(self, kind: Kind, nic: Nic | None = None) -> AsyncIterator[MicrovmSandbox]:
+        """A machine that is READY and like no other. Raises StartFailed."""
+        async with AsyncExitStack() as stack:
+            try:
+                if self.templates is None:
+                    sandbox = await self._fresh(kind, nic, stack)
+                else:
+                    use = self.templates.use(self.key(kind, nic), lambda folder: self._make(kind, nic, folder))
+                    template, made = await stack.enter_async_context(use)
+                    start = StartKind.COLD if made else StartKind.RESTORED
+                    sandbox = await self._copy(kind, nic, template, start, stack)
+            except (*FAULTS, Damaged) as error:
+                raise StartFailed("the sandbox did not start", detail=str(error)) from error
+            await stack.enter_async_context(sandbox.watched())
+            yield sandbox
+
+    def key(self, kind: Kind, nic: Nic | None = None) -> Key:
+        """Everything a template depends on."""
+        config = self._config(kind, (), nic)
+        return {
+            **self.vmm.identity(config),
+            "kernel": self.kernel.digest,
+            "image": kind.image.digest,
+            "runtime": kind.spec.runtime,
+            "harness": " ".join(kind.harness),
+            "ram_mb": str(config.ram_mb),
+            "disk_mb": str(kind.spec.disk_mb),
+            "vcpus": str(config.vcpus),
+            "nic": "" if nic is None else nic.mac,
+        }
+
+    async def _fresh(self, kind: Kind, nic: Nic | None, stack: AsyncExitStack) -> MicrovmSandbox:
+        home = await stack.enter_async_context(self.places.take(kind.ram_mb, kind.vcpus))
+        machine, channel = await self._up(kind, nic, home, stack, to_save=False)
+        return MicrovmSandbox(home, kind.spec, machine, channel, StartKind.COLD, kind.ram_mb)
+
+    async def _copy(
+        self, kind: Kind, nic: Nic | None, template: Template, start: StartKind, stack: AsyncExitStack
+    ) -> MicrovmSandbox:
+        home = await stack.enter_async_context(self.places.take(kind.ram_mb, kind.vcpus))
+        disk = home.folder / "disk"
+        await asyncio.to_thread(copy_disk, template.disk, disk)
+        config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), nic)
+        machine = await stack.enter_async_context(self.vmm.load(config, template.snapshot, home))
+        write_state(home.folder, machine.pids, home.group.paths)
+        channel = await open_channel(machine, stack)
+        try:
+            await machine.resume()
+            await renew(channel, home.id)
+        except FAULTS as error:
+            raise await explained(home.id, machine, error) from error
+        return MicrovmSandbox(home, kind.spec, machine, channel, start, kind.ram_mb)
+
+    async def _make(self, kind: Kind, nic: Nic | None, folder: Path) -> None:
+        """Make a template's files from a boot that is used for nothing else."""
+        async with AsyncExitStack() as stack:
+            home = await stack.enter_async_context(self.places.take(kind.ram_mb, kind.vcpus))
+            machine, channel = await self._up(kind, nic, home, stack, to_save=True)
+            # Its answer is the last thing under way: a snapshot must not hold half a frame.
+            if not await channel.ping(BOOT_S):
+                raise VmmError("the machine to be saved does not answer")
+            async with asyncio.timeout(SAVE_S):
+                await machine.pause()
+                await machine.save(folder)
+            await asyncio.to_thread(copy_disk, home.folder / "disk", folder / "disk")
+
+    async def _up(
+        self, kind: Kind, nic: Nic | None, home: Home, stack: AsyncExitStack, *, to_save: bool
+    ) -> tuple[Machine, Channel]:
+        """A booted machine whose agent and interpreter wait. Raises one of FAULTS."""
+        disk = home.folder / "disk"
+        blank = await blank_disk(self.disks, kind.spec.disk_mb)
+        for attempt in range(TRIES):
+            disk.unlink(missing_ok=True)
+            await asyncio.to_thread(copy_disk, blank, disk)
+            nonce = secrets.token_bytes(NONCE_BYTES)
+            config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), nic, nonce.hex())
+            async with AsyncExitStack() as trial:
+                machine = await trial.enter_async_context(self.vmm.boot(config, home, to_save=to_save))
+                write_state(home.folder, machine.pids, home.group.paths)
+                try:
+                    channel = await open_channel(machine, trial)
+                    await greet(machine, channel, nonce, BOOT_S)
+                    await stack.enter_async_context(trial.pop_all())
+                    return machine, channel
+                except FAULTS as error:
+                    failure = await explained(home.id, machine, error)
+            logger.warning("machine did not boot", attempt=attempt + 1, error=str(failure))
+        raise failure
+
+    def _config(self, kind: Kind, drives: tuple[Drive, ...], nic: Nic | None, nonce: str = "") -> MachineConfig:
+        agent = ["--nonce", nonce, "--root", "/dev/vda", "--disk", "/dev/vdb", "--cgroup", "/sys/fs/cgroup"]
+        agent += ["--work", WORK, "--user", f"{USER_ID}:{USER_ID}"]
+        agent += ["--harness", *kind.harness] if kind.harness else []
+        return MachineConfig(
+            vcpus=kind.vcpus,
+            ram_mb=kind.ram_mb,
+            kernel=self.kernel,
+            drives=drives,
+            nic=nic,
+            agent=tuple(agent),
+            env={**ENVIRONMENT, **kind.image.manifest.env},
+        )

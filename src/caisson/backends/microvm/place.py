@@ -1,0 +1,100 @@
+"""Where one machine lives on the host: a folder, control groups, a user of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from caisson.backends.leftovers import remove_folder
+from caisson.backends.microvm.sizes import HOST_OVERHEAD_BYTES
+from caisson.backends.microvm.vmm import Home
+from caisson.errors import StartFailed
+from caisson.host.cgroup import CgroupError, Group, Limits, Tree, node_tree
+from caisson.host.shield import Teardown
+
+PIDS = 128
+"""Threads of a VMM: one for each virtual CPU, and some for its disks."""
+_UIDS = 10_000
+_EMPTY_S = 5.0
+
+
+class Places:
+    """All places of this node."""
+
+    def __init__(self, node_id: str, sandboxes: Path, uid_base: int) -> None:
+        self.sandboxes = sandboxes
+        self._tree_name = f"{node_id}-microvm"
+        # Each node begins elsewhere, so that two servers on one machine seldom give the same user to two machines.
+        self._uid_base = uid_base
+        self._uid_first = zlib.crc32(node_id.encode())
+        self._uids: set[int] = set()
+        self._tree: Tree | None = None
+        self._live = 0
+
+    @asynccontextmanager
+    async def take(self, ram_mb: int, cpus: float) -> AsyncIterator[Home]:
+        """A place for a machine with so much memory. When it is left, nothing of it is left. Raises StartFailed."""
+        teardown = Teardown()
+        self._live += 1
+        teardown.push(self._gone)
+        try:
+            try:
+                home = self._make(teardown)
+                home.group.limit(Limits(cpus=cpus, mem_bytes=(ram_mb << 20) + HOST_OVERHEAD_BYTES, pids=PIDS))
+            except (CgroupError, OSError) as error:
+                raise StartFailed("the sandbox did not start", detail=str(error)) from error
+            yield home
+        finally:
+            await teardown.close()
+
+    def tree(self) -> Tree:
+        """The node's own control groups for machines; `drop_tree_if_idle` is to be called afterwards."""
+        self._tree = self._tree or node_tree(self._tree_name)
+        return self._tree
+
+    def drop_tree_if_idle(self) -> None:
+        """Remove the parents of the control groups if no machine lives."""
+        if self._live == 0 and self._tree is not None:
+            self._tree.remove()
+            self._tree = None
+
+    def _make(self, teardown: Teardown) -> Home:
+        name = secrets.token_hex(8)
+        folder = self.sandboxes / name
+        uid = self._take_uid(teardown) if os.getuid() == 0 else None
+        teardown.push(lambda: asyncio.to_thread(remove_folder, folder))
+        folder.mkdir(mode=0o700, parents=True)
+        group = self.tree().group(name)
+        teardown.push(lambda: _remove(group))
+        return Home(name, folder, group, uid)
+
+    def _take_uid(self, teardown: Teardown) -> int:
+        candidates = (self._uid_base + (self._uid_first + number) % _UIDS for number in range(_UIDS))
+        uid = next((uid for uid in candidates if uid not in self._uids), None)
+        if uid is None:
+            raise StartFailed("all user ids for sandboxes are in use")
+        self._uids.add(uid)
+        teardown.push(lambda: self._uids.discard(uid))
+        return uid
+
+    def _gone(self) -> None:
+        self._live -= 1
+        self.drop_tree_if_idle()
+
+
+async def _remove(group: Group) -> None:
+    """Remove the control groups once nobody is in them, which is also the proof that nobody is left."""
+    group.kill()
+    async with asyncio.timeout(_EMPTY_S):
+        while True:
+            try:
+                group.remove()
+                return
+            except CgroupError:
+                # A dead process leaves its groups a moment after its parent hears of its death, without any event.
+                await asyncio.sleep(0.001)

@@ -1,0 +1,182 @@
+"""One machine that is READY: runs one job, and dies verifiably."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
+
+from caisson.backends.microvm.launching import launch_of
+from caisson.backends.microvm.meter import Meter
+from caisson.backends.microvm.vmm import End, EndKind, Home, Machine, VmmError
+from caisson.errors import SandboxCrashed, StartFailed
+from caisson.host.cgroup import CgroupError, Limits
+from caisson.model import StartKind, Usage
+from caisson.sandbox import agent
+from caisson.sandbox.agent import Renewal
+from caisson.sandbox.channel import Channel, ChannelClosed
+from caisson.sandbox.contract import Event, Exited, Job, SandboxSpec
+from caisson.sandbox.protocol import Exit, FrameType, ProtocolError, encode_frame
+
+IDLE_S = 0.25
+"""A machine that nobody took for so long is stopped until somebody does: it then costs no CPU time at all."""
+RENEWAL_S = 10.0
+_LOOK_S = 5.0
+_SILENCE_S = 30.0
+"""An agent that says nothing for so long, though it was asked, is taken for dead."""
+_END_S = 2.0
+_LAST_LINES = 12
+
+
+class MicrovmSandbox:
+    """A `Sandbox` of the contract."""
+
+    def __init__(
+        self, home: Home, spec: SandboxSpec, machine: Machine, channel: Channel, start: StartKind, ram_mb: int
+    ) -> None:
+        """The agent's handshake is done, or the machine is a copy that runs and was renewed."""
+        self.id = home.id
+        self.spec = spec
+        self.start = start
+        self._home = home
+        self._machine = machine
+        self._channel = channel
+        self._meter = Meter(home.group, ram_mb)
+        self._turn = asyncio.Lock()
+        self._paused = False
+        self._taken = False
+        self._end: End | None = None
+        self._ended = asyncio.Event()
+        self._silent = False
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """While inside, the machine is stopped when it idles, its end ends the channel, and silence ends it."""
+        async with asyncio.TaskGroup() as tasks:
+            watching = [tasks.create_task(work) for work in (self._rest(), self._await_end(), self._listen())]
+            try:
+                yield
+            finally:
+                for task in watching:
+                    task.cancel()
+
+    async def ping(self, timeout_s: float) -> bool:
+        """See `Sandbox.ping`."""
+        async with self._turn:
+            try:
+                await self._wake()
+                answered = await self._channel.ping(timeout_s)
+                if not self._taken:
+                    await self._sleep()
+                return answered
+            except VmmError:
+                return False
+
+    def usage(self) -> Usage:
+        """See `Sandbox.usage`."""
+        return self._meter.read()
+
+    async def kill(self) -> None:
+        """See `Sandbox.kill`."""
+        self._meter.read()
+        await self._machine.kill()
+
+    async def run(self, job: Job) -> AsyncGenerator[Event, None]:
+        """See `Sandbox.run`."""
+        await self._take(job)
+        self._meter.begin()
+        events = agent.run(self._channel, job, launch_of(job), on_exit=self._account, on_death=self._explain)
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Exited):
+                    self._meter.read()
+                    event = replace(event, out_of_memory=event.out_of_memory or self._starved())
+                yield event
+
+    async def _take(self, job: Job) -> None:
+        """Make the waiting machine the job's own: its limits, the clock of now, randomness of its own."""
+        self._taken = True
+        async with self._turn:
+            try:
+                self._home.group.limit(Limits(cpus=job.resources.cpus))
+                stopped = self._paused
+                await self._wake()
+                if stopped:
+                    # Its own since its boot, but for the time that passed without it.
+                    await _set_clock(self._channel)
+            except (CgroupError, VmmError, ChannelClosed, ProtocolError, TimeoutError) as error:
+                detail = f"{self.id}: {error}: {await self.last_words()}"
+                raise StartFailed("the sandbox could not be woken", detail=detail) from error
+
+    async def _wake(self) -> None:
+        if self._paused:
+            await self._machine.resume()
+            self._paused = False
+
+    async def _sleep(self) -> None:
+        if not self._paused:
+            await self._machine.pause()
+            self._paused = True
+
+    async def _rest(self) -> None:
+        await asyncio.sleep(IDLE_S)
+        async with self._turn:
+            if not self._taken:
+                with suppress(VmmError):
+                    await self._sleep()
+
+    async def _await_end(self) -> None:
+        self._end = await self._machine.wait()
+        self._ended.set()
+        self._channel.close()
+
+    async def _listen(self) -> None:
+        """Ask for a sign of life now and then while a job runs; a fork bomb, say, may have silenced the agent."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if not self._taken:
+                continue
+            if self._channel.silence_s > _SILENCE_S:
+                self._silent = True
+                await self._machine.kill()
+                return
+            with suppress(ChannelClosed):
+                self._channel.post(encode_frame(FrameType.PING, b"alive?"))
+
+    def _account(self, exit: Exit) -> None:
+        self._meter.account(exit.peak_bytes)
+
+    def _starved(self) -> bool:
+        return self._home.group.read().oom_kills > 0
+
+    async def _explain(self) -> Exited | None:
+        """The channel ended without EXIT: how the machine ended, as far as it is the program's doing."""
+        self._meter.read()
+        if self._silent:
+            raise SandboxCrashed("the sandbox's agent fell silent", detail=f"{self.id}: {await self.last_words()}")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                await self._ended.wait()
+        if self._starved():
+            return Exited(signal=signal.SIGKILL, out_of_memory=True)
+        if self._end is not None and self._end.kind is EndKind.RESET:
+            raise SandboxCrashed("the guest's kernel panicked", detail=f"{self.id}: {await self.last_words()}")
+        return None
+
+    async def last_words(self) -> str:
+        """The end of the console, for the log."""
+        text = (await self._machine.console()).decode("utf-8", "replace")
+        return "\n".join(text.splitlines()[-_LAST_LINES:]) or "it left no word on its console"
+
+
+async def renew(channel: Channel, name: str) -> None:
+    """Have a copy become a machine of its own. Raises StartFailed, TimeoutError, ChannelClosed or ProtocolError."""
+    async with asyncio.timeout(RENEWAL_S):
+        await agent.renew(channel, Renewal(hostname=f"caisson-{name[:8]}"))
+
+
+async def _set_clock(channel: Channel) -> None:
+    async with asyncio.timeout(RENEWAL_S):
+        await agent.renew(channel, Renewal(entropy=None, machine_id=None))

@@ -1,0 +1,30 @@
+"""Sizes of machines: what a workload asks for is rounded up to a class, so that few templates serve all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from caisson.sandbox.contract import SandboxSpec
+
+MEMORY_CLASSES_MB = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)
+DISK_CLASSES_MB = (64, 512, 4096, 32_768, 262_144)
+KERNEL_MB = 64
+"""Memory for the guest's kernel, its agent and the waiting interpreter, beyond what the program is given."""
+HOST_OVERHEAD_BYTES = 128 << 20
+"""What a VMM may use on the host beyond the guest's memory; less has been seen to end it."""
+
+
+def size_class(spec: SandboxSpec) -> SandboxSpec:
+    """The spec with memory and disk rounded up."""
+    return replace(
+        spec, mem_mb=_round_up(spec.mem_mb, MEMORY_CLASSES_MB), disk_mb=_round_up(spec.disk_mb, DISK_CLASSES_MB)
+    )
+
+
+def ram_mb(spec: SandboxSpec) -> int:
+    """Memory of the whole machine for a spec of a class."""
+    return spec.mem_mb + KERNEL_MB
+
+
+def _round_up(size: int, classes: tuple[int, ...]) -> int:
+    return next((each for each in classes if each >= size), size)

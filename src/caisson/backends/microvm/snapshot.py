@@ -1,0 +1,201 @@
+"""Templates: machines saved with their interpreter up and waiting, which every later machine of their kind continues.
+
+A template is made of a fresh boot that never saw a workload. It lies in a folder named after the digest of all it
+depends on, appears there at once, is verified when a server first uses it, and is removed when it is damaged or when
+nobody used it for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from caisson.backends.microvm.memory import digest, sealed_copy
+from caisson.backends.microvm.vmm import Snapshot
+
+logger = structlog.get_logger(__name__)
+
+FILES = ("memory", "state", "disk")
+_MANIFEST = "template.json"
+_STAGING = ".making-"
+_LOADED_MOST = 16
+"""Templates kept in memory; one is about as large as what its interpreter uses."""
+UNUSED_S = 7 * 86_400.0
+_ABANDONED_S = 3600.0
+
+Key = Mapping[str, str]
+"""Everything a template depends on, by name."""
+
+
+class Damaged(Exception):
+    """A template is not what it was when it was made."""
+
+
+@dataclass(slots=True, eq=False)
+class Template:
+    """One template in use: verified, and held in memory that nobody can change."""
+
+    folder: Path
+    snapshot: Snapshot
+    disk: Path
+    """The machine's disk as it was at the same moment; to be copied."""
+    users: int = 0
+
+    def close(self) -> None:
+        """Let go of the memory; machines that map it keep it."""
+        os.close(self.snapshot.memory_fd)
+
+
+@dataclass(slots=True)
+class Templates:
+    """The templates below one folder, which several servers may share."""
+
+    folder: Path
+    built: int = 0
+    _loaded: OrderedDict[str, Template] = field(default_factory=OrderedDict)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def use(self, key: Key, build: Callable[[Path], Awaitable[None]]) -> AsyncIterator[tuple[Template, bool]]:
+        """The template of this key, and whether it was made for this very call.
+
+        `build` is called, by one of several callers, with an empty folder for `FILES`. Its failures are the caller's.
+        """
+        name = name_of(key)
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            template = self._loaded.get(name)
+            made = False
+            if template is None:
+                template, made = await self._provide(name, key, build)
+                self._loaded[name] = template
+            self._loaded.move_to_end(name)
+            template.users += 1
+        self._trim()
+        try:
+            yield template, made
+        finally:
+            template.users -= 1
+
+    def has(self, key: Key) -> bool:
+        """True if the template need not be made first."""
+        name = name_of(key)
+        return name in self._loaded or (self.folder / name / _MANIFEST).exists()
+
+    def close(self) -> None:
+        """Let go of what is in memory."""
+        while self._loaded:
+            self._loaded.popitem()[1].close()
+
+    def collect(self, current: Callable[[Key], bool], now_s: float) -> int:
+        """Remove templates that nothing can need any more, and what dead builders left; how many. Blocks."""
+        removed = 0
+        for folder in self.folder.iterdir() if self.folder.is_dir() else ():
+            if folder.name in self._loaded:
+                continue
+            with suppress(OSError):
+                age_s = now_s - folder.stat().st_mtime
+                if folder.name.startswith(_STAGING):
+                    stale = age_s > _ABANDONED_S
+                else:
+                    stale = age_s > UNUSED_S or not current(_read_key(folder))
+                if stale:
+                    _remove(folder)
+                    removed += 1
+        return removed
+
+    async def _provide(self, name: str, key: Key, build: Callable[[Path], Awaitable[None]]) -> tuple[Template, bool]:
+        folder = self.folder / name
+        if (folder / _MANIFEST).exists():
+            try:
+                return await asyncio.to_thread(_load, folder, key), False
+            except (Damaged, OSError) as error:
+                logger.warning("template is damaged and will be made anew", template=name, error=str(error))
+                await asyncio.to_thread(_remove, folder)
+        await self._build(folder, key, build)
+        try:
+            return await asyncio.to_thread(_load, folder, key), True
+        except OSError as error:
+            raise Damaged(f"the template {name} cannot be read: {error}") from error
+
+    async def _build(self, folder: Path, key: Key, build: Callable[[Path], Awaitable[None]]) -> None:
+        began = time.monotonic()
+        making = self.folder / f"{_STAGING}{secrets.token_hex(8)}"
+        await asyncio.to_thread(making.mkdir, 0o700, parents=True)
+        try:
+            await build(making)
+            await asyncio.to_thread(_seal, making, key)
+            with suppress(OSError):  # another server was faster, with one as good
+                making.rename(folder)
+        finally:
+            await asyncio.to_thread(_remove, making)
+        self.built += 1
+        logger.info("template made", template=folder.name, runtime=key.get("runtime"), seconds=time.monotonic() - began)
+
+    def _trim(self) -> None:
+        for name in list(self._loaded):
+            if len(self._loaded) <= _LOADED_MOST:
+                return
+            if self._loaded[name].users == 0:
+                self._loaded.pop(name).close()
+
+
+def name_of(key: Key) -> str:
+    """The folder's name."""
+    return hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _seal(folder: Path, key: Key) -> None:
+    digests = {}
+    for name in FILES:
+        with (folder / name).open("rb") as file:
+            digests[name] = digest(file.fileno())
+        (folder / name).chmod(0o444)
+    (folder / _MANIFEST).write_text(json.dumps({"key": dict(key), "digests": digests}))
+
+
+def _load(folder: Path, key: Key) -> Template:
+    try:
+        stored = json.loads((folder / _MANIFEST).read_text())
+        digests = {name: str(stored["digests"][name]) for name in FILES}
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{folder / _MANIFEST} cannot be read") from error
+    if stored["key"] != dict(key):
+        raise Damaged(f"{folder} is another template's")
+    for name in ("state", "disk"):
+        with (folder / name).open("rb") as file:
+            if digest(file.fileno()) != digests[name]:
+                raise Damaged(f"{folder / name} has other bytes than when it was made")
+    with ExitStack() as stack:
+        try:
+            memory = sealed_copy(folder / "memory", digests["memory"])
+        except ValueError as error:
+            raise Damaged(str(error)) from error
+        stack.callback(os.close, memory)
+        os.utime(folder)
+        stack.pop_all()
+    return Template(folder, Snapshot(folder, memory), folder / "disk")
+
+
+def _read_key(folder: Path) -> Key:
+    """The key of a template; an empty one if it cannot be read."""
+    try:
+        key = json.loads((folder / _MANIFEST).read_text())["key"]
+        return {str(name): str(value) for name, value in key.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
