@@ -32,6 +32,11 @@ class Jailed:
         """Both process ids, as far as known."""
         return (self._outer.pid,) if self._inner is None else (self._outer.pid, self._inner.pid)
 
+    @property
+    def ended(self) -> bool:
+        """True once the outer process, and so all of it, has ended."""
+        return self._outer.ended
+
     async def inner(self) -> Followed:
         """The process inside. Raises JailNotBuilt if there is none and never will be."""
         while self._inner is None:

@@ -105,11 +105,16 @@ class Tail:
         self._loop.add_reader(fd, self._read)
 
     @property
-    def text(self) -> str:
+    def data(self) -> bytes:
         """What was written last."""
         if self._fd >= 0:
             self._read()
-        return self._kept.decode("utf-8", "replace").strip()
+        return self._kept
+
+    @property
+    def text(self) -> str:
+        """The same, to be read by people."""
+        return self.data.decode("utf-8", "replace").strip()
 
     def close(self) -> None:
         """Stop reading. Idempotent."""

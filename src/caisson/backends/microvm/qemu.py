@@ -44,7 +44,7 @@ class QemuVmm:
             "acceleration": self.acceleration,
             "machine": machine_type(config),
             "cpu": self._engine.cpu,
-            "host_cpu": _host_cpu(),
+            "host_cpu": host_cpu(),
         }
 
     def boot(self, config: MachineConfig, home: Home, *, to_save: bool = False) -> AbstractAsyncContextManager[Machine]:
@@ -149,7 +149,7 @@ async def qemu_version(binary: str) -> str:
         raise Unavailable(f"{BINARY} does not run: {error}", fix=FIX) from error
 
 
-def _host_cpu() -> str:
+def host_cpu() -> str:
     """A mark of the host's CPU, as far as a guest can come to depend on it."""
     wanted = ("vendor_id", "cpu family", "model", "stepping", "microcode", "flags")
     lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()

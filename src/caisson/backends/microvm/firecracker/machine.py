@@ -1,0 +1,147 @@
+"""One machine under Firecracker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from caisson.backends.microvm.firecracker.api import Api
+from caisson.backends.microvm.firecracker.plan import MEMORY, PORT, STATE, VSOCK, saving
+from caisson.backends.microvm.firecracker.root import Root
+from caisson.backends.microvm.firecracker.vsock import dial
+from caisson.backends.microvm.memory import copy_sparse
+from caisson.backends.microvm.vmm import End, EndKind, VmmError
+from caisson.host.jailed import Jailed
+from caisson.host.pipes import Tail
+
+CONSOLE_BYTES = 64 * 1024
+LOG_BYTES = 16 * 1024
+METRICS_BYTES = 256 * 1024
+"""Several times one set of them."""
+CONNECT_TIMEOUT_S = 30.0
+MAX_STATE_BYTES = 64 << 20
+_METRICS_TIMEOUT_S = 1.0
+_SHOWN_CHARS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What Firecracker and its guest say, each the last bytes of it."""
+
+    output: Tail
+    """Of the jail's programs and of Firecracker itself, before it has a log."""
+    log: Tail
+    metrics: Tail
+    console: Tail
+
+    @property
+    def last(self) -> str:
+        """The log, or what was said instead of one."""
+        return (self.log.text or self.output.text)[-_SHOWN_CHARS:]
+
+    def close(self) -> None:
+        """Stop reading. Idempotent."""
+        for tail in (self.output, self.log, self.metrics, self.console):
+            tail.close()
+
+
+class FirecrackerMachine:
+    """A `Machine`. Its process, folder and words belong to whoever made it."""
+
+    def __init__(self, process: Jailed, api: Api, root: Root, words: Words, *, ram_mb: int) -> None:
+        self._process = process
+        self._api = api
+        self._root = root
+        self._words = words
+        self._ram_bytes = ram_mb << 20
+        self._killed = False
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """See `Machine.pids`."""
+        return self._process.pids
+
+    async def connect(self) -> int:
+        """See `Machine.connect`."""
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                client = await dial(self._root, VSOCK, PORT, lambda: self._process.ended)
+        except TimeoutError as error:
+            raise VmmError(f"the agent did not listen within {CONNECT_TIMEOUT_S:g} s") from error
+        except OSError as error:
+            raise VmmError(f"the vsock device's socket: {error.strerror}") from error
+        return client.detach()
+
+    async def pause(self) -> None:
+        """See `Machine.pause`."""
+        await self._api.pause()
+
+    async def resume(self) -> None:
+        """See `Machine.resume`."""
+        await self._api.resume()
+
+    async def save(self, folder: Path) -> None:
+        """See `Machine.save`."""
+        await self._api.save(saving())
+        # Copied, and not moved: this Firecracker could still write to its own files, and writes pages of zeros as such.
+        for name, limit in ((STATE, MAX_STATE_BYTES), (MEMORY, self._ram_bytes)):
+            await asyncio.to_thread(_take, self._root, name, folder / name, limit)
+
+    async def console(self) -> bytes:
+        """See `Machine.console`."""
+        return self._words.console.data
+
+    async def metrics(self) -> Mapping[str, Any]:
+        """Firecracker's own counters, by device; empty if it does not tell them in time. What the guest did to it."""
+        with suppress(VmmError, TimeoutError):
+            async with asyncio.timeout(_METRICS_TIMEOUT_S):
+                # They are in the pipe when this is answered.
+                await self._api.flush_metrics()
+        return _last_object(self._words.metrics.data)
+
+    async def wait(self) -> End:
+        """See `Machine.wait`."""
+        code = await self._process.wait()
+        if code == 0 and not self._killed:
+            # Firecracker ends well only when the guest resets the machine: it has no power switch.
+            return End(EndKind.RESET, self._words.last)
+        return End(EndKind.DIED, self._words.last or f"Firecracker ended with {code}")
+
+    async def kill(self) -> None:
+        """See `Machine.kill`."""
+        self._killed = True
+        await self._process.kill()
+
+
+def _take(root: Root, name: str, target: Path, limit: int) -> None:
+    """Copy a file out of the jail."""
+    source = root.open(name)
+    try:
+        if os.fstat(source).st_size > limit:
+            raise VmmError(f"{name} in the jail is larger than it can be")
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            copy_sparse(source, fd)
+            # Whatever the umask is: a jailed Firecracker opens these as a user of its own.
+            os.fchmod(fd, 0o644)
+        finally:
+            os.close(fd)
+    finally:
+        os.close(source)
+        root.remove(name)
+
+
+def _last_object(data: bytes) -> Mapping[str, Any]:
+    """The last whole line that is a JSON object."""
+    for line in reversed(data.split(b"\n")[:-1]):
+        with suppress(ValueError):
+            found = json.loads(line)
+            if isinstance(found, dict):
+                return found
+    return {}
