@@ -27,7 +27,7 @@ check: ## Linters, types, and the rules of the house.
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 	$(VENV)/python scripts/sizes
-	@if command -v shellcheck; then shellcheck scripts/lock tests/e2e/newcomer .ci/run; else echo "no shellcheck here: skipped"; fi
+	@if command -v shellcheck; then shellcheck scripts/lock tests/e2e/newcomer .ci/run src/caisson/sandbox/inside/go-build; else echo "no shellcheck here: skipped"; fi
 	$(VENV)/pytest -q tests/house
 
 bench: setup ## Measure this machine, beside peers, and write the figures to docs/performance.md.

@@ -63,6 +63,7 @@ void harness_renew(struct agent *agent, const uint8_t nonce[NONCE_BYTES]) {
     memcpy(harness->nonce, nonce, NONCE_BYTES);
     outbox_put(&harness->outbox, FRAME_RENEW, 0, buffer, writer.length);
     harness->stage = HARNESS_RENEWING;
+    harness->is_renewing = true;
     harness_send(agent);
 }
 
@@ -109,31 +110,38 @@ static void refuse(struct agent *agent, const char *why) {
     process_kill(harness->process);
 }
 
-static void take_ready(struct agent *agent, const struct frame *frame) {
-    struct harness *harness = &agent->harness;
-    memcpy(harness->ready, frame->payload, frame->length);
-    harness->ready_length = frame->length;
-    harness->stage = HARNESS_READY;
-    if (agent->transport.output >= 0) {
-        reply_ready(agent);
-    }
-}
-
 static void take_renewed(struct agent *agent) {
     uint8_t buffer[FIELD_HEADER_BYTES + NONCE_BYTES];
     struct message_writer writer = {.buffer = buffer, .capacity = sizeof buffer};
     message_put(&writer, TAG_NONCE, agent->harness.nonce, NONCE_BYTES);
     outbox_put(&agent->outbox, FRAME_RENEWED, 0, buffer, writer.length);
     agent->harness.stage = HARNESS_READY;
+    agent->harness.is_renewing = false;
+}
+
+static void take_ready(struct agent *agent, const struct frame *frame) {
+    struct harness *harness = &agent->harness;
+    memcpy(harness->ready, frame->payload, frame->length);
+    harness->ready_length = frame->length;
+    harness->stage = HARNESS_READY;
+    if (agent->transport.output < 0) {
+        harness->is_renewing = false; /* whoever asked for it is gone */
+    } else if (harness->is_renewing) {
+        take_renewed(agent);
+    } else {
+        reply_ready(agent);
+    }
 }
 
 /* True if the frame was passed on whole. */
-static bool pass_result(struct agent *agent) {
+static bool pass_held(struct agent *agent) {
     struct harness *harness = &agent->harness;
     struct frame *frame = &harness->held;
     while (harness->held_done < frame->length) {
         size_t left = frame->length - harness->held_done;
-        size_t done = result_put(agent, harness->process, frame->payload + harness->held_done, left);
+        const uint8_t *at = frame->payload + harness->held_done;
+        size_t done = frame->type == FRAME_RESULT ? result_put(agent, harness->process, at, left)
+                                                  : output_put(agent, harness->process, frame->type, at, left);
         if (done == 0) {
             return false;
         }
@@ -142,6 +150,10 @@ static bool pass_result(struct agent *agent) {
     frame->length = 0;
     harness->held_done = 0;
     return true;
+}
+
+static bool is_output(uint8_t type) {
+    return type == FRAME_STDOUT || type == FRAME_STDERR;
 }
 
 /* False if the harness may not say this now. */
@@ -155,7 +167,7 @@ static bool take_frame(struct agent *agent, const struct frame *frame) {
     } else if (frame->type == FRAME_STARTED && stage == HARNESS_STARTING) {
         harness->stage = HARNESS_RUNNING;
         process_began(agent, harness->process);
-    } else if (frame->type == FRAME_RESULT && stage == HARNESS_RUNNING) {
+    } else if ((frame->type == FRAME_RESULT || is_output(frame->type)) && stage == HARNESS_RUNNING) {
         harness->held = *frame;
     } else if (frame->type == FRAME_EXCEPTION && stage == HARNESS_RUNNING && !harness->has_exception) {
         outbox_put(&agent->outbox, FRAME_EXCEPTION, harness->process->stream, frame->payload, frame->length);
@@ -169,7 +181,7 @@ static bool take_frame(struct agent *agent, const struct frame *frame) {
 bool harness_continue(struct agent *agent) {
     struct harness *harness = &agent->harness;
     while (harness->channel >= 0) {
-        if (!pass_result(agent) || outbox_room(&agent->outbox) < HARNESS_PAYLOAD_MOST + REPLY_ROOM) {
+        if (!pass_held(agent) || outbox_room(&agent->outbox) < HARNESS_PAYLOAD_MOST + REPLY_ROOM) {
             return false;
         }
         struct frame frame;
@@ -225,8 +237,13 @@ void harness_abandon(struct harness *harness) {
     harness->process = NULL;
 }
 
-void harness_died(struct agent *agent, int status) {
+bool harness_died(struct agent *agent, int status) {
     struct process *process = agent->harness.process;
+    if (agent->harness.is_renewing && WIFEXITED(status) && WEXITSTATUS(status) == HARNESS_START_ANEW) {
+        harness_abandon(&agent->harness);
+        process_release(agent, process);
+        return harness_start(agent);
+    }
     uint8_t errors[REPLY_MOST / 2];
     ssize_t count = read(process->errors, errors, sizeof errors);
     char what[64];
@@ -238,4 +255,5 @@ void harness_died(struct agent *agent, int status) {
     reply_error_trace(agent, 0, "spawn", what, (struct bytes){errors, count > 0 ? (size_t)count : 0});
     harness_abandon(&agent->harness);
     process_release(agent, process);
+    return false;
 }

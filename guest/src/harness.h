@@ -17,6 +17,7 @@ struct process;
 enum {
     HARNESS_PAYLOAD_MOST = 64 * 1024, /* of a frame from the harness */
     HARNESS_READY_MOST = 256,         /* of its READY */
+    HARNESS_START_ANEW = 75,          /* its exit code if it cannot renew itself otherwise (EX_TEMPFAIL) */
     /* The largest START, and a window of INPUT in frames of one byte. */
     HARNESS_OUTBOX_BYTES = MAX_PAYLOAD + HEADER_BYTES + INPUT_WINDOW * (HEADER_BYTES + 1),
 };
@@ -37,9 +38,10 @@ struct harness {
     int channel; /* -1: closed */
     struct frame_reader inbox;
     struct outbox outbox;
-    struct frame held; /* a RESULT that was not passed on whole */
+    struct frame held; /* output or a RESULT that was not passed on whole */
     size_t held_done;
     bool has_exception;
+    bool is_renewing; /* the host waits for RENEWED */
     uint64_t input_left;  /* INPUT to come */
     uint32_t input_taken; /* INPUT in the outbox, for which the host has no new credit yet */
     uint8_t nonce[NONCE_BYTES];
@@ -75,7 +77,8 @@ bool harness_drain(struct agent *agent, struct process *process);
 /* Has no more to do with its process. */
 void harness_abandon(struct harness *harness);
 
-/* It was reaped without ever having had a START: tells the host why, as far as its stderr says. */
-void harness_died(struct agent *agent, int status);
+/* It was reaped without ever having had a START. False, and the host is told why as far as its stderr says, unless it
+   ended in order to be started anew. */
+bool harness_died(struct agent *agent, int status);
 
 #endif

@@ -57,6 +57,16 @@ bool output_drain(struct agent *agent, struct process *process) {
            drain(agent, process, &process->errors, FRAME_STDERR) && harness_drain(agent, process);
 }
 
+size_t output_put(struct agent *agent, struct process *process, uint8_t type, const uint8_t *bytes, size_t count) {
+    size_t allowed = output_allowed(agent, process);
+    size_t sent = count < allowed ? count : allowed;
+    if (sent > 0) {
+        outbox_put(&agent->outbox, type, process->stream, bytes, sent);
+        process->credit -= sent;
+    }
+    return sent;
+}
+
 static void refuse_result(struct agent *agent, struct process *process) {
     reply_error(agent, process->stream, "output_limit", "the result is larger than its limit", 0);
     process->result_state = RESULT_REFUSED;
@@ -69,11 +79,8 @@ size_t result_put(struct agent *agent, struct process *process, const uint8_t *b
     if (process->result_state == RESULT_REFUSED) {
         return count;
     }
-    size_t allowed = output_allowed(agent, process);
-    size_t sent = count < allowed ? count : allowed;
+    size_t sent = output_put(agent, process, FRAME_RESULT, bytes, count);
     if (sent > 0) {
-        outbox_put(&agent->outbox, FRAME_RESULT, process->stream, bytes, sent);
-        process->credit -= sent;
         process->result_limit -= sent;
         process->result_state = RESULT_BEGUN;
     }

@@ -17,6 +17,9 @@ void output_pump(struct agent *agent, struct process *process, int *pipe, uint8_
 /* Sends what the pipes, and the channel of a harness, of an ended process still hold. False if some is left for later. */
 bool output_drain(struct agent *agent, struct process *process);
 
+/* Sends bytes that are its output but came another way; how many. */
+size_t output_put(struct agent *agent, struct process *process, uint8_t type, const uint8_t *bytes, size_t count);
+
 /* Sends bytes of its result, at most as many as allowed; how many were dealt with. */
 size_t result_put(struct agent *agent, struct process *process, const uint8_t *bytes, size_t count);
 

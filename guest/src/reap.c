@@ -28,10 +28,9 @@ static void note(struct agent *agent, struct process *process, int status, const
         return;
     }
     process->pid = 0;
-    if (reply_possible(agent)) {
-        harness_died(agent, status);
+    if (!reply_possible(agent) || !harness_died(agent, status)) {
+        agent->ending = ENDING_FAULT;
     }
-    agent->ending = ENDING_FAULT;
 }
 
 void reap(struct agent *agent) {

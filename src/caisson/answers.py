@@ -71,6 +71,18 @@ class Capacity(Struct, frozen=True, kw_only=True):
     workloads: int
 
 
+class HostLoad(Struct, frozen=True, kw_only=True):
+    """How busy a machine is: load averages (as `uptime` tells them), memory, and room for the data folder, in MiB."""
+
+    load_1m: float
+    load_5m: float
+    load_15m: float
+    mem_total_mb: int
+    mem_available_mb: int
+    disk_total_mb: int
+    disk_free_mb: int
+
+
 class NodeView(Struct, frozen=True, kw_only=True):
     """One node: what it has, what is in use, and the workloads that run on it."""
 
@@ -83,6 +95,7 @@ class NodeView(Struct, frozen=True, kw_only=True):
     queued: int
     isolations: list[Isolation]
     running: list[str]
+    load: HostLoad
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -105,7 +118,7 @@ class Latency(Struct, frozen=True, kw_only=True):
 
 
 class SeriesPoint(Struct, frozen=True, kw_only=True):
-    """What finished within one interval that begins at `t`; the percentile is of `total_ms`."""
+    """What finished within one interval that begins at `t`; percentiles are of `total_ms`."""
 
     t: datetime
     isolation: Isolation
@@ -114,15 +127,26 @@ class SeriesPoint(Struct, frozen=True, kw_only=True):
     failed: int
     killed: int
     p50_ms: float
+    p90_ms: float
+    p99_ms: float
 
 
 class Stats(Struct, frozen=True, kw_only=True):
-    """Figures for charts. `interval_s` is the width of a point in `series`."""
+    """Figures for charts: of the tenant's own workloads, but for the sandboxes that wait and the host's load.
+
+    `latency` and `series` are of those that finished within the last `window_s` seconds; where that is more than
+    20,000, of the newest ones, and `since` is the end of the oldest. `interval_s` is the width of a point in `series`.
+    `host` is null for whoever may not see nodes.
+    """
 
     counts: Counts
     latency: list[Latency]
+    window_s: int
+    since: datetime
     interval_s: int
     series: list[SeriesPoint]
+    pools: dict[Isolation, list[PoolView]]
+    host: HostLoad | None
     queued: int
     running: int
     log_streams: int
@@ -173,7 +197,7 @@ class Changed(Struct, frozen=True, kw_only=True):
 
 
 class Load(Struct, frozen=True, kw_only=True):
-    """What this server has to do at the moment, for all tenants, and the sandboxes that wait for more."""
+    """What this server has to do for the tenant at the moment, and the sandboxes that wait for anybody's work."""
 
     queued: int
     running: int

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": GROUND,
     "sandbox": GROUND | {"host", "images"},
     "backends": GROUND | {"host", "images", "sandbox"},
-    "engine": GROUND | BESIDE | {"sandbox"},
+    "engine": GROUND | BESIDE | {"sandbox", "host"},
     "compare": GROUND | BESIDE | {"host", "sandbox", "engine"},
     "api": GROUND | BESIDE | {"engine", "compare"},
     "app": GROUND | BESIDE | {"host", "sandbox", "backends", "engine", "compare", "api"},

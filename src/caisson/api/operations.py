@@ -13,9 +13,11 @@ from starlette.responses import Response
 from caisson.answers import BackendView, NodeView, Routing, Stats
 from caisson.api.answers import Health, json_response
 from caisson.api.openapi import Answer, operation
-from caisson.api.services import services, tenant
+from caisson.api.services import principal, services, tenant
+from caisson.engine.stats import MAX_WINDOW_S, WINDOW_S
 from caisson.errors import Refusal, Refused
 from caisson.model import IsolationChoice, Network, NetworkAllow, Runtime
+from caisson.store.records import KeyScope
 
 RETRY_AFTER_S = 5
 
@@ -71,10 +73,24 @@ async def get_node(request: Request, node_id: Annotated[str, Path(alias="id")]) 
     raise Refused(404, Refusal.NOT_FOUND, f"there is no node {node_id[:100]!r}", member="id")
 
 
-@router.get("/v1/stats", **operation("get_stats", "Figures for charts", {200: Answer(Stats, "Counts and series.")}))
-async def get_stats(request: Request) -> Response:
-    """Counts, latency percentiles and time series of the tenant's workloads."""
-    return json_response(await services(request).engine.stats(tenant(request)))
+class StatsParameters(BaseModel):
+    """What time the figures are about."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    window: int = Field(
+        default=WINDOW_S, ge=60, le=MAX_WINDOW_S, description="Seconds back from now that latencies and series cover."
+    )
+
+
+@router.get(
+    "/v1/stats", **operation("get_stats", "Figures for charts", {200: Answer(Stats, "Counts and series.")}, (422,))
+)
+async def get_stats(request: Request, parameters: Annotated[StatsParameters, Query()]) -> Response:
+    """Counts, latency percentiles and time series of the tenant's workloads; pools; the host's load."""
+    may_see_nodes = KeyScope.ADMIN in principal(request).scopes
+    engine = services(request).engine
+    return json_response(await engine.stats(tenant(request), parameters.window, of_host=may_see_nodes))
 
 
 @router.get("/healthz", **operation("health", "Whether the server is alive", {200: Answer(Health, "It is.")}))

@@ -29,7 +29,12 @@ def services(request: Request) -> Services:
     return found
 
 
+def principal(request: Request) -> Principal:
+    """On whose behalf the request is, and what it may do."""
+    found: Principal = request.state.principal
+    return found
+
+
 def tenant(request: Request) -> str:
     """On whose behalf the request is."""
-    principal: Principal = request.state.principal
-    return principal.tenant
+    return principal(request).tenant

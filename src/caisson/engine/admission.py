@@ -34,6 +34,11 @@ class FairQueue:
     def __len__(self) -> int:
         return self._length
 
+    def waiting(self, tenant: str) -> int:
+        """How many tickets of a tenant wait."""
+        line = self._lines.get(tenant)
+        return len(line.tickets) if line else 0
+
     def push(self, ticket: Ticket) -> None:
         """Put at the end of its tenant's line."""
         line = self._lines.get(ticket.tenant)
@@ -99,6 +104,10 @@ class Admission:
     def queued(self) -> int:
         """Workloads that wait."""
         return len(self._queue)
+
+    def share_of(self, tenant: str) -> tuple[int, int]:
+        """How many of a tenant's workloads wait, and how many hold a place."""
+        return self._queue.waiting(tenant), sum(ticket.tenant == tenant for ticket in self._running)
 
     @property
     def running(self) -> int:

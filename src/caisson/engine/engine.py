@@ -7,17 +7,16 @@ import builtins
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 
 import msgspec
 import structlog
 
-from caisson import __version__, metrics
+from caisson import metrics
 from caisson.answers import (
     BackendView,
-    Capacity,
     Changed,
     IsolationOption,
     Load,
@@ -35,8 +34,10 @@ from caisson.engine.live import Live
 from caisson.engine.pool import Pools
 from caisson.engine.routing import Route, options, route
 from caisson.engine.runner import Runner
-from caisson.engine.stats import INTERVAL_S, WINDOW, latencies, series
+from caisson.engine.stats import WINDOW_S, interval_of, latencies, series
+from caisson.engine.views import backend_views, node_view
 from caisson.errors import CaissonError, Refusal, Refused
+from caisson.host.load import host_load
 from caisson.model import (
     Isolation,
     IsolationChoice,
@@ -54,7 +55,7 @@ from caisson.sandbox.runtimes import normalise
 from caisson.settings import Settings
 from caisson.store.errors import IdempotencyClash
 from caisson.store.records import ListQuery, NewWorkload
-from caisson.store.store import Store
+from caisson.store.store import FIGURES, Store
 
 logger = structlog.get_logger(__name__)
 
@@ -212,59 +213,40 @@ class Engine:
 
     async def backends(self) -> builtins.list[BackendView]:
         """What each isolation can do here."""
-        pools = self._pools.views()
-        return [
-            BackendView(
-                isolation=isolation,
-                available=found.available,
-                reason=found.reason,
-                fix=found.fix,
-                runtimes=sorted(found.runtimes),
-                missing=dict(found.missing),
-                limits=sorted(found.limits),
-                networks=sorted(found.networks),
-                acceleration=found.acceleration,
-                facts=dict(found.facts),
-                pool=pools.get(isolation, []),
-            )
-            for isolation, found in sorted(self._capabilities.items())
-        ]
+        return backend_views(self._capabilities, self._pools.views())
 
     async def nodes(self) -> builtins.list[NodeView]:
         """This node."""
-        running = [live for live in self._dispatcher if live.workload.status is Status.RUNNING]
-        settings = self._settings
         return [
-            NodeView(
-                id=self._node_id,
-                status="draining" if self._dispatcher.draining else "ready",
-                version=__version__,
-                started_at=self._started_at,
-                capacity=Capacity(
-                    cpus=settings.cpus, mem_mb=settings.memory_limit_mb, workloads=settings.running_limit
-                ),
-                used=Capacity(
-                    cpus=sum(live.spec.resources.cpus for live in running),
-                    mem_mb=self._admission.used_mb,
-                    workloads=self._admission.running,
-                ),
-                queued=self._admission.queued,
-                isolations=sorted(name for name, found in self._capabilities.items() if found.available),
-                running=sorted(live.workload.id for live in running),
+            node_view(
+                self._node_id,
+                self._settings,
+                self._admission,
+                self._dispatcher,
+                (name for name, found in self._capabilities.items() if found.available),
+                self._started_at,
+                await asyncio.to_thread(host_load, self._settings.data_dir),
+                draining=self._dispatcher.draining,
             )
         ]
 
-    async def stats(self, tenant: str) -> Stats:
-        """Counts, latencies and time series over the tenant's workloads."""
-        finished = await self._store.finished_since(tenant, datetime.now(UTC) - WINDOW)
+    async def stats(self, tenant: str, window_s: int = WINDOW_S, *, of_host: bool = True) -> Stats:
+        """Counts, latencies and time series over the tenant's workloads; the host's load only if wanted."""
+        since = datetime.now(UTC) - timedelta(seconds=window_s)
+        finished = await self._store.finished_since(tenant, since)
+        queued, running = self._admission.share_of(tenant)
         return Stats(
             counts=await self._store.counts(tenant),
             latency=latencies(finished),
-            interval_s=INTERVAL_S,
-            series=series(finished),
-            queued=self._admission.queued,
-            running=self._admission.running,
-            log_streams=int(next(iter(metrics.log_streams_open.collect())).samples[0].value),
+            window_s=window_s,
+            since=finished[-1].finished_at if len(finished) >= FIGURES else since,
+            interval_s=interval_of(window_s),
+            series=series(finished, interval_of(window_s)),
+            pools=dict(self._pools.views()),
+            host=await asyncio.to_thread(host_load, self._settings.data_dir) if of_host else None,
+            queued=queued,
+            running=running,
+            log_streams=metrics.open_log_streams(),
         )
 
     async def spec(self, workload_id: str, tenant: str) -> bytes:
@@ -303,9 +285,8 @@ class Engine:
         with self._changes.reader(tenant) as reader:
             told: Load | None = None
             while not self._dispatcher.draining:
-                load = Load(
-                    queued=self._admission.queued, running=self._admission.running, pools=dict(self._pools.views())
-                )
+                queued, running = self._admission.share_of(tenant)
+                load = Load(queued=queued, running=running, pools=dict(self._pools.views()))
                 if load != told:
                     yield load
                     told = load

@@ -17,7 +17,7 @@ from caisson.sandbox.channel import Channel, ChannelClosed
 from caisson.sandbox.contract import Event, Exited, Job, Output, Raised
 from caisson.sandbox.delivery import file_frames
 from caisson.sandbox.events import Reader
-from caisson.sandbox.launch import OUTPUT_PATH, Launch
+from caisson.sandbox.launch import Launch
 from caisson.sandbox.protocol import (
     CONTROL_STREAM,
     INPUT_WINDOW,
@@ -38,7 +38,7 @@ from caisson.sandbox.protocol import (
 )
 
 STREAM = 1
-"""Of the one program a sandbox runs."""
+"""Of the program, unless the caller runs several one after the other."""
 ENTROPY_BYTES = 256
 _INPUT_IN_START_BYTES = 256 * 1024
 _MOST_CREDIT = 1 << 63
@@ -52,10 +52,11 @@ async def run(
     job: Job,
     launch: Launch,
     *,
+    stream: int = STREAM,
     on_exit: Callable[[Exit], None] | None = None,
     on_death: Callable[[], Awaitable[Exited | None]] | None = None,
 ) -> AsyncGenerator[Event, None]:
-    """Deliver the job's files, begin it, and yield its events up to `Exited`. After the handshake, and once.
+    """Deliver the job's files, begin it, and yield its events up to `Exited`. After the handshake, once on a `stream`.
 
     A caller that does not ask for the next event leaves the program without credit, so it waits. `on_exit` gets the
     agent's own account of the end: CPU time, peak memory. `on_death` is asked when the channel ends without EXIT after
@@ -64,7 +65,7 @@ async def run(
     Raises StartFailed while user code has certainly not begun, SandboxCrashed when the sandbox dies or breaks the
     protocol afterwards. The caller ends the sandbox in any case.
     """
-    conversation = _Conversation(channel, job, launch)
+    conversation = _Conversation(channel, job, launch, stream)
     try:
         events = await conversation.begin()
         while True:
@@ -132,7 +133,7 @@ async def renew(channel: Channel, renewal: Renewal) -> None:
 class _Conversation:
     """One job on one channel."""
 
-    def __init__(self, channel: Channel, job: Job, launch: Launch) -> None:
+    def __init__(self, channel: Channel, job: Job, launch: Launch, stream: int) -> None:
         self.reader = Reader(job.resources.max_output_bytes)
         self.begun = False
         """START may have reached the agent."""
@@ -140,7 +141,8 @@ class _Conversation:
         self._channel = channel
         self._job = job
         self._launch = launch
-        self._outgoing = _Outgoing()
+        self._stream = stream
+        self._outgoing = _Outgoing(stream)
         self._may_send = OUTPUT_WINDOW
         """What the guest may still send, in bytes."""
         self._untold = 0
@@ -151,7 +153,7 @@ class _Conversation:
         """Send what needs no answer: files, START, the first window of input. The events of an early refusal."""
         job, launch = self._job, self._launch
         pending = b""
-        async for batch in file_frames(job, launch, STREAM):
+        async for batch in file_frames(job, launch, self._stream):
             if pending:
                 await self._channel.send(pending)
             pending = batch
@@ -171,14 +173,14 @@ class _Conversation:
         """The events in these frames. Raises ProtocolError, StartFailed or SandboxCrashed."""
         told: list[Frame] = []
         for frame in frames:
-            if frame.stream == STREAM and frame.type in _COUNTED:
+            if frame.stream == self._stream and frame.type in _COUNTED:
                 self._may_send -= len(frame.payload)
                 if self._may_send < 0:
                     raise ProtocolError("more output than there was credit for")
                 if frame.type is FrameType.RESULT:
                     self._untold += len(frame.payload)
                 told.append(frame)
-            elif frame.stream == STREAM and frame.type is FrameType.CREDIT:
+            elif frame.stream == self._stream and frame.type is FrameType.CREDIT:
                 self._outgoing.grant(Fields(frame.payload).integer(Tag.SIZE))
             else:
                 yield from self.reader.read(told)
@@ -196,7 +198,7 @@ class _Conversation:
     def grant(self) -> None:
         """Tell the guest that it may send as much again as was taken."""
         credit = encode_fields([(Tag.SIZE, self._untold)])
-        self._channel.post(encode_frame(FrameType.CREDIT, credit, stream=STREAM))
+        self._channel.post(encode_frame(FrameType.CREDIT, credit, stream=self._stream))
         self._may_send += self._untold
         self._untold = 0
 
@@ -221,7 +223,7 @@ class _Conversation:
             cwd=launch.cwd,
             input=job.input if to_harness and fits else None,
             input_size=len(job.input) if to_harness and not fits else None,
-            output_path=OUTPUT_PATH,
+            output_path=launch.output_path,
             limit_pids=launch.limit_pids,
             limit_nofile=launch.limit_nofile,
             limit_fsize=launch.limit_fsize,
@@ -229,14 +231,14 @@ class _Conversation:
         payload = start.encode()
         if len(payload) > MAX_PAYLOAD:
             raise StartFailed("the arguments and environment variables are larger than 1 MiB")
-        frame = encode_frame(FrameType.START, payload, stream=STREAM)
+        frame = encode_frame(FrameType.START, payload, stream=self._stream)
         return frame, job.input if to_harness and not fits else b""
 
     def _hear(self, frame: Frame) -> Iterator[Event]:
         """A frame that is neither output nor credit."""
         if frame.stream == CONTROL_STREAM:
             self._hear_sandbox(frame)
-        elif frame.stream != STREAM:
+        elif frame.stream != self._stream:
             raise ProtocolError(f"{frame.type.name} on stream {frame.stream}, which there is not")
         elif frame.type is FrameType.ERROR:
             yield from self._hear_error(Fault.decode(frame.payload))
@@ -289,7 +291,8 @@ class _Conversation:
 class _Outgoing:
     """INPUT and STDIN on their way, as far as the guest gave credit."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: int) -> None:
+        self._stream = stream
         self._pieces: list[tuple[FrameType, memoryview]] = []
         self._credit = INPUT_WINDOW
 
@@ -316,7 +319,7 @@ class _Outgoing:
             if data and not piece:
                 break
             self._credit -= len(piece)
-            frames.append(encode_frame(type, bytes(piece), stream=STREAM))
+            frames.append(encode_frame(type, bytes(piece), stream=self._stream))
             if rest:
                 self._pieces[0] = (type, rest)
             else:
@@ -330,4 +333,4 @@ def _is_users_fault(message: str) -> bool:
 
 
 def _exception(kind: str, message: str) -> Frame:
-    return Frame(FrameType.EXCEPTION, STREAM, Fault(message=message, kind=kind).encode())
+    return Frame(FrameType.EXCEPTION, CONTROL_STREAM, Fault(message=message, kind=kind).encode())

@@ -42,6 +42,8 @@ class Launch:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     """Relative to the work folder, or absolute; None: the work folder."""
+    output_path: str = OUTPUT_PATH
+    """Where `$CAISSON_OUTPUT` points, below the work folder; what lies there at the end is the result."""
     programs: tuple[Program, ...] = ()
     users_choice: bool = False
     """The user named the program: if it cannot be executed, that is `invalid_code` and not a failed start."""

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from caisson.model import Runtime
+from caisson.sandbox.agent import Renewal, renew
+from caisson.sandbox.launch import ENVIRONMENT
+from caisson.sandbox.runtimes import RUNTIMES
+from caisson.sandbox.runtimes.launching import harness_command
+from caisson.sandbox.runtimes.launching import launch as start_of
+from tests.helpers.driving import Drove, agent_channel, drive
+from tests.helpers.driving import job as make_job
 from tests.helpers.guest import Guest, Launched, is_root, launched
 
 GUEST = Path(__file__).resolve().parents[3] / "guest"
@@ -36,6 +46,17 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "caisson-agent"
 
 
+@pytest.fixture(scope="session")
+def inside() -> Iterator[Path]:
+    """The harnesses, where the agent's user may read them."""
+    with tempfile.TemporaryDirectory(prefix="caisson-inside-") as folder:
+        Path(folder).chmod(0o755)
+        for file in (GUEST.parent / "src/caisson/sandbox/inside").iterdir():
+            if file.is_file() and file.name != "agent":
+                shutil.copy(file, folder)
+        yield Path(folder)
+
+
 @pytest.fixture
 def work() -> Iterator[Path]:
     """A work folder that the agent's user may enter and write to; pytest's own folders are closed to others."""
@@ -58,6 +79,36 @@ def launch(agent: Path, work: Path) -> Iterator[Callable[..., Launched]]:
             return stack.enter_context(launched(agent, "--work", work, *user, *arguments, **options))  # type: ignore[arg-type] # passed on as they are
 
         yield start
+
+
+@pytest.fixture
+def harnessed(agent: Path, work: Path, inside: Path) -> Callable[..., Drove]:
+    """Runs code, or several files, on an agent with a waiting interpreter: `harnessed(runtime, code, …)`."""
+    user = ("--user", f"{USER}:{USER}") if is_root() else ()
+
+    def execute(
+        runtime: Runtime,
+        code: str | Mapping[str, str],
+        *,
+        renewals: int = 0,
+        options: tuple[str, ...] = (),
+        **rest: Any,
+    ) -> Drove:
+        command = harness_command(runtime, inside)
+        if shutil.which(command[0], path=ENVIRONMENT["PATH"]) is None:
+            pytest.skip(f"{command[0]} is not installed")
+        files = {RUNTIMES[runtime].code_file: code} if isinstance(code, str) else code
+        job = make_job(files, runtime=runtime, **rest)
+
+        async def main() -> Drove:
+            async with agent_channel(agent, "--work", work, *user, "--harness", *command, *options) as channel:
+                for _ in range(renewals):
+                    await renew(channel, Renewal(entropy=None, set_clock=False, machine_id=None))
+                return await drive(channel, job, start_of(job))
+
+        return asyncio.run(main())
+
+    return execute
 
 
 @pytest.fixture

@@ -16,5 +16,9 @@ class Language:
     """Where the text given as `code` goes."""
     entry_names: tuple[str, ...]
     suffixes: tuple[str, ...]
+    interpreter: tuple[str, ...] = ()
+    """In sandboxes with an agent: the command that runs `harness`."""
+    harness: str = ""
+    """File of the harness that waits there for work, in the guest's folder; empty if there is none."""
     binary: bool = False
     """True if the entry file is no text: `code` is base64, and `files` cannot hold it."""

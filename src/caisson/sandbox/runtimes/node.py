@@ -11,4 +11,6 @@ NODE = Language(
     code_file="main.ts",
     entry_names=tuple(stem + suffix for stem in _STEMS for suffix in _SUFFIXES),
     suffixes=_SUFFIXES,
+    interpreter=("node", "--no-warnings"),
+    harness="node.mjs",
 )

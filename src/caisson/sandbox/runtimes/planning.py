@@ -12,11 +12,15 @@ from msgspec.structs import replace
 from caisson.errors import Refusal, Refused
 from caisson.model import Runtime, WorkloadSpec
 from caisson.sandbox.contract import Job
+from caisson.sandbox.runtimes.bash import BASH
+from caisson.sandbox.runtimes.go import GO
 from caisson.sandbox.runtimes.language import Language
 from caisson.sandbox.runtimes.node import NODE
+from caisson.sandbox.runtimes.oci import OCI
+from caisson.sandbox.runtimes.python import PYTHON
 from caisson.sandbox.runtimes.wasm import WASM
 
-RUNTIMES: Mapping[Runtime, Language] = {language.runtime: language for language in (NODE, WASM)}
+RUNTIMES: Mapping[Runtime, Language] = {language.runtime: language for language in (PYTHON, NODE, GO, WASM, OCI, BASH)}
 MAX_NAME_BYTES = 255
 """Linux's NAME_MAX."""
 
@@ -27,9 +31,9 @@ def normalise(spec: WorkloadSpec, archive_names: Collection[str] = ()) -> Worklo
     `archive_names` are the files of that archive, if it has one. Raises Refused (422) naming the member if no sandbox
     could run it.
     """
-    language = RUNTIMES.get(spec.runtime)
-    if language is None:
-        raise _impossible("runtime", f"this version of Caisson cannot run {spec.runtime}")
+    language = RUNTIMES[spec.runtime]
+    if spec.runtime is Runtime.OCI:
+        return _normalise_image(spec)
     if spec.image is not None or spec.command is not None:
         raise _impossible("image" if spec.image is not None else "command", "`image` and `command` need runtime oci")
     names: Collection[str]
@@ -45,6 +49,15 @@ def normalise(spec: WorkloadSpec, archive_names: Collection[str] = ()) -> Worklo
         names = archive_names
     check_paths(names, "entrypoint" if spec.code is not None else "files")
     return replace(spec, entrypoint=_entrypoint(language, spec.entrypoint, names), code_archive=None)
+
+
+def _normalise_image(spec: WorkloadSpec) -> WorkloadSpec:
+    if spec.image is None:
+        given = next((name for name in ("code", "files", "code_archive") if getattr(spec, name) is not None), "image")
+        raise _impossible(given, "runtime oci runs an `image`, and takes no code beside it")
+    if spec.entrypoint is not None:
+        raise _impossible("entrypoint", "runtime oci has no entry file; name a program in `command`")
+    return spec
 
 
 def plan(workload_id: str, spec: WorkloadSpec, archive: Path | None) -> Job:

@@ -1,0 +1,339 @@
+// Runs one JavaScript workload for the agent: a Node.js that is up and waits for START on descriptor 3.
+//
+// What is used after user code began was taken from the runtime before: user code may replace any global or prototype,
+// and must harm nobody but itself by that.
+
+import { spawnSync } from "node:child_process";
+import fs from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { inspect } from "node:util";
+import vm from "node:vm";
+import { Writable } from "node:stream";
+
+const CHANNEL = 3;
+const WORK = process.cwd() + "/";
+const WORK_URL = pathToFileURL(WORK).href;
+const SELF_URL = import.meta.url;
+const MOST_BYTES = 60_000; // of one frame to the agent, which accepts a little more
+const HEADER_BYTES = 9;
+const START_ANEW = 75; // the exit code by which the agent knows that it is to start this harness again
+const CHECKED_MOST = 20; // files that are looked through for a syntax error
+const KEEP_ALIVE_MS = 0x7fffffff;
+
+const READY = 0x02, STARTED = 0x04, STDOUT = 0x10, STDERR = 0x11, RESULT = 0x12, EXCEPTION = 0x13;
+const START = 0x42, RENEW = 0x45;
+const tag = {
+  runtimeVersion: 4, env: 17, cwd: 18, entrypoint: 19, arg: 20, input: 21, outputPath: 22, size: 34,
+  message: 53, trace: 54, kind: 55,
+};
+
+const { readSync, writeSync } = fs;
+const { stringify, parse } = JSON;
+const { isNativeError } = (await import("node:util/types")).default;
+const uncurry = (method) => Function.prototype.call.bind(method);
+const getter = (prototype, name) => uncurry(Object.getOwnPropertyDescriptor(prototype, name).get);
+const TypedArray = Object.getPrototypeOf(Uint8Array);
+const Bytes = Uint8Array;
+const View = DataView;
+const byteLength = getter(TypedArray.prototype, "byteLength");
+const bufferOf = getter(TypedArray.prototype, "buffer");
+const subarray = uncurry(TypedArray.prototype.subarray);
+const copyInto = uncurry(TypedArray.prototype.set);
+const setUint32 = uncurry(DataView.prototype.setUint32);
+const encoder = new TextEncoder();
+const encode = encoder.encode.bind(encoder);
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
+const sleep = Atomics.wait;
+const reallyExit = process.reallyExit.bind(process);
+const split = uncurry(String.prototype.split);
+const startsWith = uncurry(String.prototype.startsWith);
+const includes = uncurry(String.prototype.includes);
+const replaceAll = uncurry(String.prototype.replaceAll);
+const toText = String;
+
+function writeAll(bytes) {
+  const total = byteLength(bytes);
+  for (let sent = 0; sent < total;) {
+    try {
+      sent += writeSync(CHANNEL, bytes, sent, total - sent);
+    } catch (error) {
+      // A program may have made the descriptor non-blocking; the agent reads on when there is credit.
+      if (error.code !== "EAGAIN") throw error;
+      sleep(sleeper, 0, 0, 1);
+    }
+  }
+}
+
+function send(type, payload = new Bytes(0)) {
+  const total = byteLength(payload);
+  let offset = 0;
+  do {
+    const length = total - offset < MOST_BYTES ? total - offset : MOST_BYTES;
+    const frame = new Bytes(HEADER_BYTES + length);
+    setUint32(new View(bufferOf(frame)), 0, length);
+    frame[4] = type;
+    copyInto(frame, subarray(payload, offset, offset + length), HEADER_BYTES);
+    writeAll(frame);
+    offset += length;
+  } while (offset < total);
+}
+
+function field(number, text, most) {
+  const value = subarray(encode(toText(text)), 0, most);
+  const bytes = new Bytes(5 + byteLength(value));
+  bytes[0] = number;
+  setUint32(new View(bufferOf(bytes)), 1, byteLength(value));
+  copyInto(bytes, value, 5);
+  return bytes;
+}
+
+function joined(one, two, three) {
+  const bytes = new Bytes(byteLength(one) + byteLength(two) + byteLength(three));
+  copyInto(bytes, one);
+  copyInto(bytes, two, byteLength(one));
+  copyInto(bytes, three, byteLength(one) + byteLength(two));
+  return bytes;
+}
+
+function readExactly(length) {
+  const bytes = Buffer.allocUnsafe(length);
+  for (let got = 0; got < length;) {
+    const count = readSync(CHANNEL, bytes, got, length - got);
+    // The agent is gone, and with it the reason to be.
+    if (count === 0) reallyExit(0);
+    got += count;
+  }
+  return bytes;
+}
+
+function receive() {
+  const header = readExactly(HEADER_BYTES);
+  return { type: header[4], payload: readExactly(header.readUInt32BE(0)) };
+}
+
+function receiveStart() {
+  const { type, payload } = receive();
+  // A copy of this process would draw the numbers of its original for ever: nothing here can seed it again.
+  if (type === RENEW) reallyExit(START_ANEW);
+  if (type !== START) throw new Error("frame of type " + type + " instead of START");
+  const start = readStart(payload);
+  if (start.inputBytes > 0) {
+    const input = Buffer.allocUnsafe(start.inputBytes);
+    for (let got = 0; got < input.length;) got += receive().payload.copy(input, got);
+    start.input = input.toString();
+  }
+  return start;
+}
+
+function readStart(payload) {
+  const start = { env: [], args: [], entrypoint: "", outputPath: "", cwd: "", input: "null", inputBytes: 0 };
+  for (let offset = 0; offset < payload.length;) {
+    const number = payload[offset];
+    const end = offset + 5 + payload.readUInt32BE(offset + 1);
+    const value = payload.subarray(offset + 5, end);
+    if (number === tag.size) start.inputBytes = Number(value.readBigUInt64BE(0));
+    else if (number === tag.env) start.env.push(value.toString());
+    else if (number === tag.arg) start.args.push(value.toString());
+    else if (number === tag.entrypoint) start.entrypoint = value.toString();
+    else if (number === tag.cwd) start.cwd = value.toString();
+    else if (number === tag.outputPath) start.outputPath = value.toString();
+    else if (number === tag.input) start.input = value.toString();
+    offset = end;
+  }
+  return start;
+}
+
+// Prints travel on the channel, which keeps the order of both streams; children write to the plain pipes.
+function outputStream(type, fd) {
+  const stream = new Writable({
+    decodeStrings: true,
+    write(chunk, _, done) {
+      send(type, chunk);
+      done();
+    },
+  });
+  stream.fd = fd;
+  stream._type = "pipe";
+  stream._isStdio = true;
+  stream.destroySoon = stream.destroy;
+  stream._destroy = (error, done) => done(error);
+  return stream;
+}
+
+function replaceOutputs() {
+  for (const [name, type, fd] of [["stdout", STDOUT, 1], ["stderr", STDERR, 2]]) {
+    const stream = outputStream(type, fd);
+    Object.defineProperty(process, name, { get: () => stream, configurable: true, enumerable: true });
+  }
+}
+
+const isUsers = (line) => includes(line, WORK_URL) || includes(line, WORK);
+
+// The text without the frames of runtime and harness, and with the user's files named as the user knows them.
+function cleaned(text) {
+  const lines = split(text, "\n");
+  let kept = "";
+  for (let index = 0; index < lines.length; index++) {
+    const line = lines[index];
+    if (startsWith(line, "    at ") && (!isUsers(line) || includes(line, SELF_URL))) continue;
+    kept += (kept ? "\n" : "") + line;
+  }
+  kept = replaceAll(replaceAll(kept, WORK_URL, ""), WORK, "");
+  for (let index = 0; index < renamed.length; index++) kept = replaceAll(kept, renamed[index].loaded, renamed[index].given);
+  return kept;
+}
+
+const renamed = [];
+let ended = false;
+
+function describe(error, loading) {
+  if (!isNativeError(error)) return { kind: "Uncaught", message: inspect(error), trace: "" };
+  const message = cleaned(toText(error.message));
+  const loadFault = loading && loadError(error);
+  if (loadFault) return { kind: "invalid_code", message, trace: cleaned(loadFault) };
+  const trace = cleaned(inspect(error));
+  if (error.code === "ENOSPC" || error.code === "EDQUOT") return { kind: "disk_full", message, trace };
+  return { kind: typeof error.name === "string" && error.name ? error.name : "Error", message, trace };
+}
+
+// Errors of the loader, not of code that was loaded: for a SyntaxError the stack begins with file, line and a caret.
+function loadError(error) {
+  const stack = toText(error.stack);
+  const codes = ["ERR_MODULE_NOT_FOUND", "ERR_UNKNOWN_FILE_EXTENSION", "ERR_REQUIRE_ESM", "ERR_UNSUPPORTED_DIR_IMPORT"];
+  if (codes.includes(error.code)) return error.message + hint(error.message);
+  if (error.name !== "SyntaxError") return "";
+  const [head, ...frames] = stack.split("\n    at ");
+  if (frames.some((line) => isUsers(line) && !line.includes(SELF_URL))) return "";
+  const text = isUsers(head) ? head : placed(error) ?? head;
+  return text + hint(text);
+}
+
+// Where a syntax error is: for an ES module the error itself does not say, but a Node.js that only checks does.
+function placed(error) {
+  const files = fs.readdirSync(WORK, { recursive: true }).map((name) => WORK + name);
+  const candidates = [entry, ...files.filter((name) => /\.[mc]?js$/.test(name) && name !== entry)];
+  for (const file of candidates.slice(0, CHECKED_MOST)) {
+    const { status, stderr } = spawnSync(process.execPath, ["--check", file], { encoding: "utf8" });
+    if (status && stderr.includes(error.message)) return stderr.split("\n    at ")[0].trimEnd();
+  }
+}
+
+const hint = (text) =>
+  renamed.some(({ given }) => /\.[mc]?tsx?$/.test(given)) || /\.[mc]?tsx?\b/.test(text)
+    ? "\nTypeScript's own syntax, and files of it besides the entry, need isolation `isolate`." : "";
+
+function fail(error, loading) {
+  if (ended) return;
+  ended = true;
+  let report;
+  try {
+    report = describe(error, loading);
+  } catch {
+    report = { kind: "Error", message: "an error that cannot be shown was thrown", trace: "" };
+  }
+  try {
+    send(STDERR, encode("Uncaught " + (report.trace || report.message) + "\n"));
+    send(EXCEPTION, joined(
+      field(tag.kind, report.kind, 500), field(tag.message, report.message, 8_000), field(tag.trace, report.trace, 48_000),
+    ));
+  } finally {
+    reallyExit(1);
+  }
+}
+
+function prepare(start) {
+  for (const pair of start.env) {
+    const middle = pair.indexOf("=");
+    process.env[pair.slice(0, middle)] = pair.slice(middle + 1);
+  }
+  process.env.CAISSON_OUTPUT = WORK + start.outputPath;
+  if (start.cwd) process.chdir(start.cwd);
+  const entry = loadable(WORK + start.entrypoint);
+  process.argv = [process.execPath, entry, ...start.args];
+  process.execArgv = [];
+  return entry;
+}
+
+const MODULE_ONLY = /Cannot use import statement|Unexpected token 'export'|'import\.meta'|await is only valid/;
+
+// True if the text is no CommonJS, because it says what only a module may.
+function isModule(source, file) {
+  try {
+    vm.compileFunction(source, ["exports", "require", "module", "__filename", "__dirname"], { filename: file });
+  } catch (error) {
+    return MODULE_ONLY.test(error.message);
+  }
+  return false;
+}
+
+const PLAIN = { ".ts": ".mjs", ".mts": ".mjs", ".cts": ".cjs", __proto__: null };
+
+// A file Node loads, for a file as it is given: TypeScript without types is JavaScript, and a .js may be an ES module.
+function loadable(entry) {
+  const suffix = path.extname(entry);
+  let wanted = PLAIN[suffix];
+  if (suffix === ".js" && !hasPackage(path.dirname(entry)) && isModule(fs.readFileSync(entry, "utf8"), entry)) {
+    try {
+      fs.writeFileSync(WORK + "package.json", '{"type": "module"}', { flag: "wx" });
+    } catch {
+      wanted = ".mjs";
+    }
+  }
+  if (!wanted) return entry;
+  let loaded = entry.slice(0, -suffix.length);
+  while (fs.existsSync(loaded + wanted)) loaded += "_";
+  loaded += wanted;
+  fs.renameSync(entry, loaded);
+  renamed.push({ given: path.basename(entry), loaded: path.basename(loaded) });
+  return loaded;
+}
+
+function hasPackage(folder) {
+  for (; (folder + "/").startsWith(WORK); folder = path.dirname(folder)) {
+    if (fs.existsSync(folder + "/package.json")) return true;
+  }
+  return false;
+}
+
+// The function of a workload, or undefined if it is a program.
+async function load(entry) {
+  const module = await import(pathToFileURL(entry).href);
+  const main = module.default;
+  // An ES module compiled to CommonJS has its default export one step deeper.
+  return typeof main?.default === "function" && main.__esModule ? main.default : main;
+}
+
+let entry = "";
+process.on("uncaughtException", (error) => fail(error, false));
+replaceOutputs();
+// Each thing is done once before it counts: V8 compiles a function when it is first called.
+isModule("import 'a'", "warm");
+cleaned(inspect(new Error("warm")));
+createRequire(SELF_URL);
+stringify(parse("null"));
+await import("data:text/javascript,export default 1");
+send(READY, field(tag.runtimeVersion, "node " + process.version.slice(1), 200));
+
+const start = receiveStart();
+send(STARTED);
+const alive = setInterval(() => {}, KEEP_ALIVE_MS);
+let main;
+try {
+  entry = prepare(start);
+  main = await load(entry);
+} catch (error) {
+  fail(error, true);
+}
+if (typeof main === "function" && !ended) {
+  try {
+    const output = stringify(await main(parse(start.input)));
+    send(RESULT, encode(output === undefined ? "null" : output));
+    ended = true;
+    process.exit();
+  } catch (error) {
+    fail(error, false);
+  }
+}
+clearInterval(alive);
