@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 
 from msgspec import Struct
 
@@ -213,3 +214,66 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str
     reason: str
     member: str | None = None
+
+
+class ImageView(Struct, frozen=True, kw_only=True):
+    """A guest image on this machine; `size` in bytes, and `packages` is how many it was made of."""
+
+    name: str
+    version: str
+    arch: str
+    digest: str
+    current: bool
+    size: int
+    summary: str
+    packages: int
+    installed_at: datetime
+
+
+class BuildableImage(Struct, frozen=True, kw_only=True):
+    """An image that can be built or pulled. `outdated`: the one that is here was built from another definition."""
+
+    name: str
+    summary: str
+    built: bool
+    outdated: bool
+
+
+class ImageJobKind(StrEnum):
+    """What a job does to get an image."""
+
+    BUILD = "build"
+    PULL = "pull"
+
+
+class ImageJobStatus(StrEnum):
+    """How far a job is."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class ImageJob(Struct, frozen=True, kw_only=True):
+    """A build or pull of an image. `done_bytes` and `total_bytes` are of the `step`, where that has a size."""
+
+    id: str
+    kind: ImageJobKind
+    image: str
+    status: ImageJobStatus
+    step: str
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+    digest: str | None = None
+    error: str | None = None
+    started_at: datetime
+    finished_at: datetime | None = None
+
+
+class ImageList(Struct, frozen=True, kw_only=True):
+    """The images on this machine, what else there could be, where they are pulled from, and the jobs, newest first."""
+
+    images: list[ImageView]
+    buildable: list[BuildableImage]
+    source: str | None
+    jobs: list[ImageJob]

@@ -26,6 +26,7 @@ from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
 from caisson.errors import CaissonError
 from caisson.host.network.slots import Slots
+from caisson.images.jobs import ImageJobs
 from caisson.sandbox.contract import BackendContext
 from caisson.settings import Settings, is_loopback, split_listen, split_server
 from caisson.store.store import Store, open_store
@@ -117,9 +118,10 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
         async with (
             Engine(settings, store, backends, node_id).open() as engine,
             Benchmarks(engine, store, node_id).open() as benchmarks,
+            ImageJobs(settings).open() as images,
             _sweeping(store, settings),
         ):
-            yield create_app(engine, settings, store, benchmarks), engine
+            yield create_app(engine, settings, store, benchmarks, images), engine
 
 
 def _slots(settings: Settings, node_id: str) -> Slots:

@@ -42,7 +42,7 @@ pool_ready = Gauge("caisson_pool_ready_sandboxes", "Sandboxes that wait for work
 pool_target = Gauge("caisson_pool_target_sandboxes", "Sandboxes that should wait.", ["isolation", "runtime"])
 log_lines_stored = Counter("caisson_log_lines_stored_total", "Log lines committed to the store.")
 log_streams_open = Gauge("caisson_log_streams_open", "Readers connected to a log stream.")
-event_streams_open = Gauge("caisson_event_streams_open", "Readers connected to a stream of changes or of a benchmark.")
+event_streams_open = Gauge("caisson_event_streams_open", "Readers connected to any other stream of events.")
 requests_refused = Counter("caisson_requests_refused_total", "Requests answered with a problem.", ["reason"])
 
 

@@ -36,7 +36,9 @@ def guest_images() -> Catalog:
     return Catalog(IMAGES_DIR)
 
 
-def small_image(catalog: Catalog, name: str = "small", content: bytes = b"echo hi\n", packed: bool = False) -> Image:
+def small_image(
+    catalog: Catalog, name: str = "small", content: bytes = b"echo hi\n", packed: bool = False, arch: str = "amd64"
+) -> Image:
     """Install an image of two files that runs nowhere but has everything an image has; `packed`: its block form too."""
     with catalog.staging() as folder:
         root = folder / ROOT
@@ -51,7 +53,7 @@ def small_image(catalog: Catalog, name: str = "small", content: bytes = b"echo h
         manifest = Manifest(
             name=name,
             version=f"1.0-{hashlib.sha256(content).hexdigest()[:8]}",
-            arch="amd64",
+            arch=arch,
             summary="for tests",
             files={EROFS: tree.hash_file(folder / EROFS)},
             tree=tree.measure(root),

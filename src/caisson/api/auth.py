@@ -86,8 +86,10 @@ def presented_key(scope: Scope) -> str | None:
 
 
 def needed_scope(method: str, path: str) -> KeyScope:
-    """The scope that a request needs. Nodes are the operator's: they run the workloads of all tenants."""
+    """The scope that a request needs. Nodes and images are the operator's: they serve the workloads of all tenants."""
     if path == "/v1/nodes" or path.startswith("/v1/nodes/"):
+        return KeyScope.ADMIN
+    if path.startswith("/v1/images/") and method not in ("GET", "HEAD", "OPTIONS"):
         return KeyScope.ADMIN
     if path.startswith("/v1/workloads/") and path.endswith("/spec"):
         # It shows the values of environment variables, which only those who set them are meant to know.

@@ -13,7 +13,19 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
 from caisson import __version__
-from caisson.answers import BackendView, Changed, Load, LogPage, NodeView, Problem, Routing, Stats, WorkloadPage
+from caisson.answers import (
+    BackendView,
+    Changed,
+    ImageJob,
+    ImageList,
+    Load,
+    LogPage,
+    NodeView,
+    Problem,
+    Routing,
+    Stats,
+    WorkloadPage,
+)
 from caisson.api.answers import JSON, Done, Health
 from caisson.api.auth import OPEN_PATHS
 from caisson.api.problems import MEDIA_TYPE as PROBLEM
@@ -49,6 +61,8 @@ DESCRIBED = (
     BenchmarkResult,
     BenchmarkProgress,
     BenchmarkDone,
+    ImageList,
+    ImageJob,
 )
 WORKLOAD_ID: dict[str, Any] = {"pattern": r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "A workload's id, a ULID."}
 ALWAYS = (400, 401, 403, 503)
@@ -121,6 +135,9 @@ BENCHMARK_EVENT: dict[str, Any] = {
     ]
 }
 """Each event of a benchmark's stream: a result, how far it is, or the end."""
+
+IMAGE_EVENT = _event(ImageJob, event={"enum": ["progress", "done"]})
+"""Each event of the stream of a build or pull."""
 
 
 def operation(

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from caisson.api import benchmarks as benchmark_endpoints
 from caisson.api import events, logs, operations, workloads
+from caisson.api import images as image_endpoints
 from caisson.api.answers import json_response
 from caisson.api.auth import Authenticator
 from caisson.api.dashboard import Dashboard
@@ -19,6 +20,7 @@ from caisson.api.problems import add_handlers
 from caisson.api.services import Services
 from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
+from caisson.images.jobs import ImageJobs
 from caisson.settings import Settings, is_loopback, split_listen
 from caisson.store.store import Store
 
@@ -28,12 +30,13 @@ def create_app(
     settings: Settings,
     store: Store,
     benchmarks: Benchmarks,
+    images: ImageJobs,
     registry: CollectorRegistry = REGISTRY,
 ) -> FastAPI:
     """The application. API keys are needed unless only this machine can reach `settings.listen`."""
     loopback = is_loopback(split_listen(settings.listen)[0])
     app = _with_routes(tracing=settings.otlp_endpoint is not None)
-    app.state.services = Services(engine, benchmarks, settings.data_dir, registry)
+    app.state.services = Services(engine, benchmarks, images, settings.data_dir, registry)
     app.router.default = Dashboard(app.router.default)
     add_handlers(app)
     app.add_middleware(
@@ -68,7 +71,7 @@ def _with_routes(*, tracing: bool = False) -> FastAPI:
     # Added as they are: `include_router` would put a second matcher in front of every request.
     for router in (
         *(workloads.submissions, workloads.router, logs.router, events.router, operations.router),
-        *(benchmark_endpoints.submissions, benchmark_endpoints.router),
+        *(benchmark_endpoints.submissions, benchmark_endpoints.router, image_endpoints.router),
     ):
         app.router.routes.extend(router.routes)
     return app

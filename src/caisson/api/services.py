@@ -11,6 +11,7 @@ from starlette.requests import Request
 from caisson.api.auth import Principal
 from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
+from caisson.images.jobs import ImageJobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Services:
 
     engine: Engine
     benchmarks: Benchmarks
+    images: ImageJobs
     data_dir: Path
     registry: CollectorRegistry
 

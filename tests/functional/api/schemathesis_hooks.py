@@ -20,6 +20,8 @@ BEYOND_SCHEMAS = {
     "resources.mem_mb": "not more memory than there is",
 }
 """Reasons and members of refusals that a schema cannot foresee, and what they are about."""
+IMAGES = {"base", "python", "node", "go"}
+"""To build one takes minutes and the network; test_images.py tests it."""
 
 
 Case = schemathesis.Case[Any]
@@ -46,6 +48,8 @@ def _fits_the_schema(case: Case) -> bool:
 @schemathesis.hook
 def filter_case(context: schemathesis.HookContext, case: Case) -> bool:
     """Its coverage phase leaves a required part empty where another part has a strategy, and calls that valid."""
+    if case.path.startswith("/v1/images/") and (case.path_parameters or {}).get("name") in IMAGES:
+        return False
     return not (_fits_the_schema(case) and isinstance(case.body, dict) and case.body.get("spec") == "")
 
 

@@ -21,6 +21,7 @@ from caisson.api.server import create_app
 from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine, Submission
 from caisson.errors import Refusal, Refused
+from caisson.images.jobs import ImageJobs
 from caisson.model import IsolationChoice, LogLine, Runtime, Status, Stream, Workload
 from caisson.settings import Settings
 from caisson.store.errors import StoreError
@@ -132,7 +133,7 @@ class KeysDouble:
 def make_app(engine: EngineDouble, data_dir: Path, keys: KeysDouble | None = None, **settings: Any) -> FastAPI:
     given = Settings(data_dir=data_dir, **settings)
     store = cast(Store, keys or KeysDouble())
-    return create_app(cast(Engine, engine), given, store, cast(Benchmarks, None), CollectorRegistry())
+    return create_app(cast(Engine, engine), given, store, cast(Benchmarks, None), ImageJobs(given), CollectorRegistry())
 
 
 @asynccontextmanager
