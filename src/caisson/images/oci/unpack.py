@@ -1,0 +1,145 @@
+"""From a layout to a root folder: umoci in a jail, under limits, and what is taken out of the result."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from caisson.host.process import CommandFailed, run
+from caisson.images import tree
+from caisson.images.oci.errors import NoSuchImage, OciError, RegistryTrouble
+from caisson.images.oci.skopeo import TAG
+
+MAX_ENTRIES = 1_000_000
+MOUNT_POINTS = ("proc", "sys", "dev", "tmp", "work", "caisson")
+"""Folders that a sandbox lays something over."""
+SHOWN_FILES = ("hosts", "resolv.conf", "hostname")
+"""Files below /etc that a sandbox lays something over."""
+_WATCH_S = 0.5
+_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
+
+
+class _TooLarge(Exception):
+    """What is being unpacked is more than may be."""
+
+
+async def unpack(layout: Path, blobs: Path, root: Path, *, max_bytes: int, timeout_s: float) -> None:
+    """Make `root`, which must not exist, from a layout beside it. Raises OciError, and leaves `root` to the caller."""
+    command = [*_jail(layout.parent, blobs), f"--fsize={max_bytes}", "--", "umoci", "raw", "unpack"]
+    rootless = ["--rootless"] if os.geteuid() != 0 else []
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(_watch(root, max_bytes))
+            command += [*rootless, "--image", f"{layout}:{TAG}", str(root)]
+            done = await run(command, timeout_s=timeout_s, check=False)
+            watch.cancel()
+    except* _TooLarge as group:
+        raise NoSuchImage(f"the image is larger than {max_bytes >> 20} MiB when unpacked") from group
+    except* CommandFailed as group:
+        error = group.exceptions[0]
+        assert isinstance(error, CommandFailed)  # noqa: S101 - what `except*` has just said
+        if "could not be started" in error.message:
+            raise RegistryTrouble("umoci or bwrap is not installed: apt-get install umoci bubblewrap") from error
+        raise NoSuchImage(f"the image was not unpacked within {timeout_s:g} s", detail=error.detail) from error
+    if done.code != 0:
+        raise _explain(done.stderr.decode("utf-8", "replace"), max_bytes)
+    entries, size = await asyncio.to_thread(_clean, root)
+    if size > max_bytes or entries > MAX_ENTRIES:
+        raise NoSuchImage(f"the image is larger than {max_bytes >> 20} MiB when unpacked")
+
+
+def _jail(folder: Path, blobs: Path) -> list[str]:
+    """A view of this host in which only `folder` can be written to: whatever a tar says, it stays in there."""
+    jail = ["bwrap", "--ro-bind", "/", "/", "--bind", str(folder), str(folder), "--ro-bind", str(blobs), str(blobs)]
+    jail += ["--dev", "/dev", "--unshare-net", "--unshare-ipc", "--unshare-pid", "--die-with-parent", "--new-session"]
+    if os.geteuid() == 0:
+        # Owners are kept, which only root can; device files are made, cannot be opened here, and are taken out again.
+        jail += [word for name in _CAPABILITIES for word in ("--cap-add", f"CAP_{name}")]
+    return [*jail, "--", "prlimit"]
+
+
+def _explain(stderr: str, max_bytes: int) -> OciError:
+    words = stderr.strip()
+    lines = [line for line in words.splitlines() if line.strip()] or ["it said nothing"]
+    last = lines[-1][-300:]
+    if "no space left" in words or "disk quota" in words:
+        return RegistryTrouble("there is no room for the image on this server's disk", detail=words)
+    if "file too large" in words:
+        return NoSuchImage(f"the image is larger than {max_bytes >> 20} MiB when unpacked", detail=words)
+    return NoSuchImage(f"the image cannot be unpacked: {last}", detail=words)
+
+
+async def _watch(root: Path, max_bytes: int) -> None:
+    while True:
+        await asyncio.sleep(_WATCH_S)
+        entries, size = await asyncio.to_thread(_measure, root)
+        if size > max_bytes or entries > MAX_ENTRIES:
+            raise _TooLarge
+
+
+def _measure(root: Path) -> tuple[int, int]:
+    """Number of entries and bytes on disk of a folder that changes meanwhile."""
+    entries = size = 0
+    waiting = [os.fspath(root)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as found:
+                for entry in found:
+                    status = entry.stat(follow_symlinks=False)
+                    entries += 1
+                    size += status.st_blocks * 512
+                    if stat.S_ISDIR(status.st_mode):
+                        waiting.append(entry.path)
+        except OSError:
+            continue
+    return entries, size
+
+
+def _clean(root: Path) -> tuple[int, int]:
+    """Take out special files, make what sandboxes mount over, and count what is left."""
+    entries = size = 0
+    for path, status in _walk(root):
+        kind = stat.S_IFMT(status.st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+            path.unlink()
+            continue
+        if kind == stat.S_IFREG and status.st_mode & 0o6000:
+            # Nobody in a sandbox may gain anything by them, and nobody on this host shall.
+            path.chmod(stat.S_IMODE(status.st_mode) & 0o1777)
+        entries += 1
+        size += status.st_blocks * 512
+    root.chmod(stat.S_IMODE(root.stat().st_mode) | 0o555)
+    for name in MOUNT_POINTS:
+        _make_folder(root / name)
+    etc = root / "etc"
+    _make_folder(etc)
+    for name in SHOWN_FILES:
+        path = etc / name
+        if path.is_symlink() or not path.is_file():
+            tree.remove(path)
+            path.touch(mode=0o644)
+    return entries, size
+
+
+def _make_folder(path: Path) -> None:
+    """A folder, and not a link to one, which might lead anywhere."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        path.mkdir(mode=0o755)
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        if os.geteuid() != 0:
+            folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o700)
+        with os.scandir(folder) as found:
+            for entry in list(found):
+                status = entry.stat(follow_symlinks=False)
+                yield Path(entry.path), status
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append(Path(entry.path))
