@@ -5,7 +5,8 @@ CaissonError
 └── SandboxError          something went wrong with a sandbox (becomes a workload's `error`)
     ├── StartFailed       no sandbox came up
     ├── SandboxCrashed    it died, or broke the protocol
-    └── Unavailable       this host cannot do it, with what would change that
+    ├── Unavailable       this host cannot do it, with what would change that
+    └── ImageNotFound     the image cannot be had, or not be run
 """
 
 from __future__ import annotations
@@ -97,3 +98,9 @@ class Unavailable(StartFailed):
     def __init__(self, message: str, *, fix: str | None = None, detail: str | None = None) -> None:
         super().__init__(message, detail=detail)
         self.fix = fix
+
+
+class ImageNotFound(Unavailable):
+    """There is no such image, or none for this machine, or it cannot be run; trying again does not help."""
+
+    reason = Reason.IMAGE_NOT_FOUND

@@ -80,6 +80,25 @@ class Settings(BaseSettings):
     """Public keys (`ed25519:…`), separated by commas, one of which must have signed an image that is pulled."""
     images_signing_key: Path | None = None
     """PEM file of the ed25519 private key that `caisson images push` signs with."""
+    oci_registries: Annotated[tuple[str, ...], NoDecode] = ()
+    """The only registries (`HOST` or `HOST:PORT`) that runtime `oci` takes images from, separated by commas. Default:
+    any."""
+    oci_insecure_registries: Annotated[tuple[str, ...], NoDecode] = ()
+    """Registries that are talked to without TLS or without checking their certificate, separated by commas."""
+    oci_auth_file: Path | None = None
+    """Credentials for registries, as `docker login` writes them. Default: the usual files of podman and docker."""
+    oci_max_mb: int = Field(default=4_096, ge=1)
+    """Largest image from a registry, in MiB, downloaded as well as unpacked."""
+    oci_timeout_s: float = Field(default=300, gt=0)
+    """Longest that fetching an image from a registry, and unpacking it, may each take."""
+    oci_refresh_s: float = Field(default=300, ge=0)
+    """For how long a tag stands for the same image without its registry being asked again."""
+    oci_offline: bool = True
+    """Use the image a tag last stood for while its registry cannot be reached."""
+    oci_keep_days: float = Field(default=30, gt=0)
+    """Images from registries are removed when nothing has used them for this many days."""
+    oci_keep_mb: int = Field(default=20_480, ge=0)
+    """Images from registries are removed, the longest unused first, above this many MiB."""
     jail_uid_base: int = Field(default=700_000, ge=1_000, le=4_000_000_000)
     """First of the user ids given to sandboxes when the server runs as root; 30,000 from here on are used."""
 
@@ -129,7 +148,16 @@ class Settings(BaseSettings):
         split_listen(value)
         return value
 
-    @field_validator("backends", "images_keys", "trusted_hosts", "network_forbidden", "name_servers", mode="before")
+    @field_validator(
+        "backends",
+        "images_keys",
+        "oci_registries",
+        "oci_insecure_registries",
+        "trusted_hosts",
+        "network_forbidden",
+        "name_servers",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -157,6 +185,11 @@ class Settings(BaseSettings):
     def images_folder(self) -> Path:
         """`images_dir`, or `images` in the data folder."""
         return self.images_dir or self.data_dir / "images"
+
+    @property
+    def oci_folder(self) -> Path:
+        """Where images from registries are kept."""
+        return self.images_folder / "oci"
 
     @property
     def cpus(self) -> int:

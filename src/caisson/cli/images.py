@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from caisson.cli.serve import load_settings
 
 if TYPE_CHECKING:
     from caisson.images.catalog import Catalog, Image
+    from caisson.images.oci.store import OciImage, OciStore
     from caisson.images.progress import Report
 
 app = typer.Typer(help="Guest images of this machine: what gvisor and micro-VMs start from.", no_args_is_help=True)
@@ -127,18 +128,23 @@ def keygen(
 
 @app.command("ls")
 def list_images(images_dir: ImagesDir = None, json: Json = False) -> None:
-    """List the images on this machine."""
+    """List the images on this machine, those that runtime oci fetched from registries as well."""
     with _catalog(images_dir) as catalog:
-        _print(catalog, catalog.images(), json)
+        _print(catalog, catalog.images(), json, _fetched(_oci(catalog)))
 
 
 @app.command()
 def rm(references: References, images_dir: ImagesDir = None) -> None:
     """Remove images. One that sandboxes use stays, and the command fails."""
     with _catalog(images_dir) as catalog:
-        for image in [catalog.get(reference) for reference in references]:
+        store = _oci(catalog)
+        fetched = {text: found for text in references if (found := _find_fetched(store, text))}
+        for image in [catalog.get(reference) for reference in references if reference not in fetched]:
             catalog.remove(image)
             typer.echo(f"{image.name} {image.version} is removed")
+        for text, fetched_image in fetched.items():
+            store.remove(fetched_image)
+            typer.echo(f"{text} is removed")
 
 
 @app.command()
@@ -217,10 +223,42 @@ def _catalog(images_dir: Path | None) -> Iterator[Catalog]:
         fail(f"the folder {settings.images_folder} cannot be used: {error.strerror} ({error.filename})")
 
 
-def _print(catalog: Catalog, images: list[Image], json: bool) -> None:
+def _oci(catalog: Catalog) -> OciStore:
+    from caisson.images.oci.store import OciStore
+
+    return OciStore(catalog.folder / "oci")
+
+
+def _find_fetched(store: OciStore, text: str) -> OciImage | None:
+    """The image that `images ls` shows under this name, or whose digest begins like this."""
+    for image in store.images():
+        if text in store.names_of(image) or (len(text) >= len("sha256:") + 8 and image.digest.startswith(text)):
+            return image
+    return None
+
+
+def _fetched(store: OciStore) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "version": image.digest.removeprefix("sha256:")[:12],
+            "arch": image.arch,
+            "digest": image.digest,
+            "current": True,
+            "size": image.about.size,
+            "summary": "from a registry",
+            "installed_at": datetime.fromtimestamp(image.used_at, UTC),
+            "folder": str(image.folder),
+        }
+        for image in store.images()
+        for name in store.names_of(image) or [image.digest]
+    ]
+
+
+def _print(catalog: Catalog, images: list[Image], json: bool, fetched: Sequence[dict[str, Any]] = ()) -> None:
     from caisson.cli import tables, terminal
 
-    rows = [_told(catalog, image) for image in images]
+    rows = [*(_told(catalog, image) for image in images), *fetched]
     if json:
         terminal.print_json(rows)
     else:

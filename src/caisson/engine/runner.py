@@ -93,6 +93,7 @@ class Runner:
             start=live.start,
         )
         asked_at = monotonic()
+        await self._backends[isolation].prepare(spec)
         while True:
             async with self._pools.take(self._backends[isolation], spec) as (sandbox, kind):
                 await self._begin(live, isolation, kind, asked_at)

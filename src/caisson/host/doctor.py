@@ -49,6 +49,7 @@ async def examine(data_dir: Path) -> list[Finding]:
         await check_bubblewrap(),
         check_cgroups(),
         await check_network(),
+        check_registry_images(),
         check_deno(),
         check_wasmtime(),
         check_data_dir(data_dir),
@@ -153,6 +154,16 @@ async def check_network() -> Finding:
             f" -i {HOST_PREFIX}+ -j ACCEPT; iptables -I DOCKER-USER -o {HOST_PREFIX}+ -j ACCEPT",
         )
     return Finding(name, Verdict.OK, "nftables keeps workloads apart from the host")
+
+
+def check_registry_images() -> Finding:
+    """What fetches and unpacks images for runtime `oci`."""
+    missing = [name for name in ("skopeo", "umoci") if shutil.which(name) is None]
+    if missing:
+        return Finding(
+            "registry images", Verdict.LIMITED, f"{' and '.join(missing)} not installed", install(" ".join(missing))
+        )
+    return Finding("registry images", Verdict.OK, "skopeo and umoci are installed")
 
 
 def check_deno() -> Finding:

@@ -180,6 +180,14 @@ class Backend(Protocol):
         """How many sandboxes should wait, by pool spec. Asked once, after a `probe` that said yes."""
         ...
 
+    async def prepare(self, spec: SandboxSpec) -> None:
+        """Have here what a boot of this spec needs and what may take long to come by, such as an image.
+
+        Called before every sandbox is asked for, so cheap if there is nothing to do; keeps time limits of its own, and
+        is cancelled if its workload is. Raises Unavailable.
+        """
+        ...
+
     def boot(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:
         """A READY sandbox; leaving the context kills it, verifies its death and removes all it left.
 

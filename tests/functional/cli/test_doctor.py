@@ -15,6 +15,7 @@ CHECKS = {
     "bubblewrap",
     "cgroups",
     "network",
+    "registry images",
     "deno",
     "wasmtime",
     "data folder",

@@ -83,6 +83,9 @@ class NoopBackend:
         """None need wait."""
         return {}
 
+    async def prepare(self, spec: SandboxSpec) -> None:
+        """Nothing is needed."""
+
     @asynccontextmanager
     async def boot(self, spec: SandboxSpec) -> AsyncIterator[NoopSandbox]:
         """A sandbox without a wall."""

@@ -41,6 +41,9 @@ class Boots:
     def warm(self) -> Mapping[SandboxSpec, int]:
         return {SPEC: 1}
 
+    async def prepare(self, spec: SandboxSpec) -> None:
+        pass
+
     async def reclaim(self) -> int:
         return 0
 

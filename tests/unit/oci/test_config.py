@@ -40,7 +40,7 @@ def test_a_user_is_found_by_name_and_by_number(user: str, found: tuple[int, int,
     assert find_user(user, root) == found
 
 
-@pytest.mark.parametrize("user", ["nobody", "app:nobody", "-1", "99999999999", "0x0", "١"])
+@pytest.mark.parametrize("user", ["nobody", "app:nobody", "-1", "99999999999", "0x0", "\u0661"])
 def test_a_user_that_the_image_does_not_know_is_an_error(user: str, root: Path) -> None:
     with pytest.raises(NoSuchImage, match="does not know"):
         find_user(user, root)
@@ -59,7 +59,7 @@ def test_links_are_not_followed_out_of_the_image(root: Path, tmp_path: Path) -> 
 
 
 def test_settings_are_read(root: Path) -> None:
-    config = {
+    config: dict[str, object] = {
         "config": {
             "Entrypoint": ["/run"],
             "Cmd": None,

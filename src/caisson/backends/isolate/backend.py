@@ -95,6 +95,9 @@ class IsolateBackend:
             if count and runtime in self._guests
         }
 
+    async def prepare(self, spec: SandboxSpec) -> None:
+        """See `Backend.prepare`. All it needs is here, or the probe would have said so."""
+
     def boot(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:
         """See `Backend.boot`."""
         return self._boot(spec)

@@ -20,6 +20,7 @@ from caisson.images.oci.errors import NoSuchImage, RegistryTrouble
 from caisson.images.oci.reference import Reference
 from caisson.images.oci.store import CONFIG, ROOT, About, OciImage, OciStore
 from caisson.images.oci.unpack import unpack
+from caisson.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
@@ -41,6 +42,23 @@ class Rules:
     """Use what a tag last stood for while its registry cannot be asked."""
     keep_bytes: int = 20 << 30
     keep_s: float = 30 * 86_400
+
+
+def puller_for(settings: Settings) -> Puller:
+    """The puller that the settings describe."""
+    access = skopeo.Access(
+        settings.oci_auth_file, frozenset(settings.oci_insecure_registries), timeout_s=settings.oci_timeout_s
+    )
+    rules = Rules(
+        access,
+        frozenset(settings.oci_registries),
+        max_bytes=settings.oci_max_mb << 20,
+        refresh_s=settings.oci_refresh_s,
+        offline=settings.oci_offline,
+        keep_bytes=settings.oci_keep_mb << 20,
+        keep_s=settings.oci_keep_days * 86_400,
+    )
+    return Puller(OciStore(settings.oci_folder), rules)
 
 
 class Puller:
@@ -106,7 +124,7 @@ class Puller:
                 )
                 (fresh / CONFIG).write_bytes(config)
                 size = await asyncio.to_thread(self._size, fresh, blobs)
-                image = self.store.add(fresh, About(offer.digest, str(reference), size, blobs))
+                image = self.store.add(fresh, About(offer.digest, str(reference), skopeo.architecture(), size, blobs))
         except OSError as error:
             raise RegistryTrouble(f"{reference} could not be stored: {error.strerror}", detail=str(error)) from error
         took_s = round(time.monotonic() - began, 2)

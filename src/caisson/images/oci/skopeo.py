@@ -82,6 +82,11 @@ class Access:
     timeout_s: float = 300
 
 
+def architecture() -> str:
+    """This machine's architecture, as images name it."""
+    return ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
 async def look(reference: Reference, access: Access) -> Offer:
     """What the registry has under this name for this machine. Raises OciError."""
     text = await _raw(reference, access)
@@ -123,9 +128,8 @@ async def _raw(reference: Reference, access: Access) -> bytes:
 
 def _skopeo(access: Access) -> list[str]:
     policy = [] if _POLICY.exists() else ["--insecure-policy"]
-    architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
     timeout = f"--command-timeout={access.timeout_s:g}s"
-    return ["skopeo", *policy, timeout, "--override-os=linux", f"--override-arch={architecture}"]
+    return ["skopeo", *policy, timeout, "--override-os=linux", f"--override-arch={architecture()}"]
 
 
 def _source(reference: Reference, access: Access, tls: str, auth: str) -> list[str]:
@@ -212,14 +216,12 @@ def _size(document: _Document, reference: Reference) -> int:
 
 
 def _for_this_machine(manifests: list[_Blob], reference: Reference) -> _Blob:
-    architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
+    own = architecture()
     fitting = [
-        each
-        for each in manifests
-        if each.platform and (each.platform.os, each.platform.architecture) == ("linux", architecture)
+        each for each in manifests if each.platform and (each.platform.os, each.platform.architecture) == ("linux", own)
     ]
     if not fitting:
         known = sorted({f"{each.platform.os}/{each.platform.architecture}" for each in manifests if each.platform})
-        raise NoSuchImage(f"{reference} is not made for linux/{architecture}, only for {', '.join(known)[:200] or '-'}")
+        raise NoSuchImage(f"{reference} is not made for linux/{own}, only for {', '.join(known)[:200] or '-'}")
     # The plainest variant runs on every machine of the architecture.
     return min(fitting, key=lambda each: each.platform.variant if each.platform else "")

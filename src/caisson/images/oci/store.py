@@ -37,6 +37,8 @@ class About(Struct, frozen=True):
     digest: str
     name: str
     """As it was first asked for."""
+    arch: str
+    """As the image itself says."""
     size: int
     """Bytes on disk, unpacked and downloaded; layers that others share count for each."""
     blobs: tuple[str, ...]
@@ -62,6 +64,11 @@ class OciImage:
     def digest(self) -> str:
         """`sha256:…` of its manifest."""
         return self.about.digest
+
+    @property
+    def arch(self) -> str:
+        """Its architecture, in the words of OCI and Debian: `amd64`, `arm64`."""
+        return self.about.arch
 
     @property
     def root(self) -> Path:
