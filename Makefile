@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup images up test check bench lock docs newcomer
+.PHONY: help setup web images up test check bench lock docs newcomer
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -11,14 +11,18 @@ help: ## Show this list.
 setup: ## Make .venv with locked dependencies, and install missing system packages where allowed.
 	@$(PYTHON) scripts/setup
 
+web: setup ## Build the dashboard, if what it is made from has changed.
+	@$(VENV)/python scripts/web
+
 images: setup ## Build the guest images that are missing or out of date.
 	@$(VENV)/caisson images build --missing
 
-up: setup ## Set up, serve, run a hello workload on every isolation, and keep serving until Ctrl-C.
+up: web ## Set up, serve, run a hello workload on every isolation, and keep serving until Ctrl-C.
 	@$(VENV)/python scripts/up
 
 test: ## Set up what the tests need and run all of them.
 	@$(PYTHON) scripts/setup --test
+	@$(VENV)/python scripts/web
 	@$(VENV)/python scripts/test
 
 check: ## Linters, types, and the rules of the house.

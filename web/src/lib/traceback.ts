@@ -1,0 +1,64 @@
+/** A place in a file that a message names. Lines and columns count from 1. */
+export interface Spot {
+  path: string;
+  line: number;
+  column: number | null;
+  message: string;
+}
+
+const FORMS: readonly RegExp[] = [
+  // Python: File "lib/util.py", line 3, in f
+  /File "(?<path>[^"]+)", line (?<line>\d+)/g,
+  // JavaScript: at f (file:///work/main.ts:3:7), at main.ts:3:7
+  /(?:file:\/\/)?(?<path>[\w@./+-]+\.(?:[cm]?[jt]sx?)):(?<line>\d+):(?<column>\d+)/g,
+  // Go: ./main.go:3:7: undefined: x
+  /(?<path>[\w@./+-]+\.go):(?<line>\d+)(?::(?<column>\d+))?/g,
+  // Shell: main.sh: line 3: x: command not found
+  /(?<path>[\w@./+-]+\.(?:sh|bash)): line (?<line>\d+)/g,
+];
+const WORK_FOLDERS = /^(?:file:\/\/)?(?:\/work\/|\/app\/|\.\/)+/;
+
+/** The places in `known` files that one line of text names. */
+export function spotsIn(text: string, known: ReadonlySet<string>): Spot[] {
+  const spots: Spot[] = [];
+  if (text.length > 4000) return spots;
+  for (const form of FORMS) {
+    for (const found of text.matchAll(form)) {
+      const path = matching(found.groups?.["path"] ?? "", known);
+      const column = found.groups?.["column"];
+      if (path !== null) {
+        spots.push({
+          path,
+          line: Number(found.groups?.["line"]),
+          column: column === undefined ? null : Number(column),
+          message: text.trim(),
+        });
+      }
+    }
+  }
+  return spots;
+}
+
+function matching(path: string, known: ReadonlySet<string>): string | null {
+  const relative = path.replace(WORK_FOLDERS, "").replace(/^\/+/, "");
+  if (known.has(relative)) return relative;
+  // Inside a sandbox the folder may have any name; what counts is that the end is the same.
+  for (const candidate of known) if (path.endsWith(`/${candidate}`)) return candidate;
+  return null;
+}
+
+/** Markers for the editor from everything a run said: the message of its error, and its stderr. */
+export function markers(texts: Iterable<string>, known: ReadonlySet<string>): Spot[] {
+  const found = new Map<string, Spot>();
+  let last: Spot[] = [];
+  for (const text of texts) {
+    for (const line of text.split("\n")) {
+      const spots = spotsIn(line, known);
+      if (spots.length > 0) last = spots;
+      // Python says what went wrong on the line after the trace: `ValueError: no`.
+      else if (/^\w[\w.]*(?:Error|Exception|Interrupt|Exit)\b/.test(line)) for (const spot of last) spot.message = line;
+      for (const spot of spots) found.set(`${spot.path}:${spot.line}`, spot);
+    }
+  }
+  return [...found.values()];
+}

@@ -1,0 +1,1 @@
+export default function ComparePage({ id }: { id: string | null }) { return <>{id}</>; }

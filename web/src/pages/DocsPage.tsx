@@ -1,0 +1,1 @@
+export default function DocsPage({ path }: { path: string }) { return <>{path}</>; }
