@@ -43,3 +43,14 @@ export const STARTS: readonly StartKind[] = ["warm", "restored", "cold"];
 export function isOver(status: Status): boolean {
   return status === "completed" || status === "failed" || status === "killed";
 }
+
+export type Benchmark = Schemas["Benchmark"];
+export type BenchmarkHead = Schemas["BenchmarkHead"];
+export type BenchmarkPage = Schemas["BenchmarkPage"];
+export type BenchmarkResult = Schemas["BenchmarkResult"];
+export type BenchmarkProgress = Schemas["BenchmarkProgress"];
+export type BenchmarkDone = Schemas["BenchmarkDone"];
+export type Measure = Schemas["Measure"];
+export type Subject = Schemas["Subject"];
+export type Unit = Schemas["Unit"];
+export type Spread = Schemas["Spread"];

@@ -1,0 +1,73 @@
+import type { BenchmarkResult, Subject } from "@/api/types";
+
+const COLORS: Record<Subject, string> = { process: "muted", isolate: "isolate", gvisor: "gvisor", microvm: "microvm" };
+const ROW_PX = 34;
+const LABEL_PX = 132;
+const VALUE_PX = 84;
+
+export interface SpreadChartProps {
+  results: readonly BenchmarkResult[];
+  format: (value: number) => string;
+  label: string;
+  wide?: number;
+}
+
+/**
+ * Every sample as a dot, the middle half as a box, the median as a line: what a mean alone would hide is seen.
+ * The scale is logarithmic where the results lie far apart.
+ */
+export function SpreadChart({ results, format, label, wide = 720 }: SpreadChartProps) {
+  const shown = results.filter((result) => result.spread !== null);
+  if (shown.length === 0) return null;
+  const samples = shown.flatMap((result) => result.samples);
+  const most = Math.max(...samples);
+  const least = Math.min(...samples.filter((sample) => sample > 0), most);
+  const isLog = least > 0 && most / least > 30;
+  const low = isLog ? Math.log10(least) - 0.1 : 0;
+  const high = isLog ? Math.log10(most) + 0.05 : most * 1.04 || 1;
+  const plot = wide - LABEL_PX - VALUE_PX;
+  const x = (value: number) => LABEL_PX + (((isLog ? Math.log10(Math.max(value, least)) : value) - low) / (high - low)) * plot;
+  const ticks = isLog ? decades(low, high) : [0, 0.25, 0.5, 0.75, 1].map((share) => share * most);
+  const tall = shown.length * ROW_PX + 22;
+  return (
+    <svg viewBox={`0 0 ${wide} ${tall}`} className="w-full text-[11px]" role="img" aria-label={`${label}: ${shown.map((one) => `${one.subject} ${format(one.spread?.p50 ?? 0)}`).join(", ")}`}>
+      {ticks.map((tick) => (
+        <g key={tick}>
+          <line x1={x(tick)} x2={x(tick)} y1={0} y2={tall - 18} stroke="var(--line)" />
+          <text x={x(tick)} y={tall - 5} textAnchor="middle" fill="var(--faint)">
+            {format(tick)}
+          </text>
+        </g>
+      ))}
+      {shown.map((result, row) => {
+        const { spread, subject } = result;
+        if (!spread) return null;
+        const middle = row * ROW_PX + ROW_PX / 2;
+        const color = `var(--${COLORS[subject]})`;
+        return (
+          <g key={result.seq}>
+            <text x={0} y={middle + 4} fill="var(--ink)" fontSize="12">
+              {subject}
+              {result.measure.endsWith("_start") ? ` ${result.measure.replace("_start", "")}` : ""}
+            </text>
+            <line x1={x(spread.min)} x2={x(spread.max)} y1={middle} y2={middle} stroke={color} strokeOpacity="0.5" />
+            <rect x={x(spread.p25)} y={middle - 8} width={Math.max(2, x(spread.p75) - x(spread.p25))} height={16} rx={3} fill={color} fillOpacity="0.25" stroke={color} />
+            {result.samples.slice(0, 200).map((sample, at) => (
+              <circle key={at} cx={x(sample)} cy={middle + ((at * 7) % 11) - 5} r={1.8} fill={color} fillOpacity="0.75" />
+            ))}
+            <line x1={x(spread.p50)} x2={x(spread.p50)} y1={middle - 10} y2={middle + 10} stroke={color} strokeWidth="2.5" />
+            <text x={wide} y={middle + 4} textAnchor="end" fill="var(--ink)" fontSize="12" fontWeight="600">
+              {format(spread.p50)}
+            </text>
+          </g>
+        );
+      })}
+    </svg>
+  );
+}
+
+function decades(low: number, high: number): number[] {
+  const found: number[] = [];
+  for (let power = Math.ceil(low); power <= Math.floor(high); power++) found.push(10 ** power);
+  return found.length > 0 ? found : [10 ** low, 10 ** high];
+}
