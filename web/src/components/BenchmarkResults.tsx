@@ -1,4 +1,4 @@
-import type { BenchmarkResult, Measure, Unit } from "@/api/types";
+import type { BenchmarkResult, Measure, Subject, Unit } from "@/api/types";
 import { count, duration, mebibytes } from "@/lib/format";
 
 import { SpreadChart } from "./SpreadChart";
@@ -11,6 +11,8 @@ const FORMATS: Record<Unit, (value: number) => string> = {
   times: (value) => `${value >= 100 ? value.toFixed(0) : value.toFixed(value >= 10 ? 1 : 2)}×`,
 };
 
+const SUBJECTS: readonly Subject[] = ["process", "isolate", "gvisor", "microvm"];
+
 interface Group {
   id: string;
   title: string;
@@ -19,7 +21,7 @@ interface Group {
 }
 
 const GROUPS: readonly Group[] = [
-  { id: "start", title: "Start", note: "until a sandbox is ready: booted, from a snapshot, or one that waited", measures: ["warm_start", "restored_start", "cold_start"] },
+  { id: "start", title: "Start", note: "until a sandbox is ready", measures: ["warm_start", "restored_start", "cold_start"] },
   { id: "round_trip", title: "Round trip", note: "from acceptance to result", measures: ["round_trip"] },
   { id: "execution", title: "Execution", note: "the program alone", measures: ["execution"] },
   { id: "overhead", title: "Overhead", note: "round trip, against the bare process", measures: ["overhead"] },
@@ -30,11 +32,11 @@ const GROUPS: readonly Group[] = [
 /** The figures of a comparison: a chart with the spread for each measure of each program, and all of it as a table. */
 export function BenchmarkResults({ results }: { results: readonly BenchmarkResult[] }) {
   if (results.length === 0) return <Card><Empty title="No results yet">They appear here one by one.</Empty></Card>;
-  const programs = [...new Set(results.map((result) => result.program))];
+  const programs = [...new Set(results.map((result) => `${result.program} ${result.runtime}`))];
   return (
     <>
       {programs.map((program) => (
-        <Program key={program} program={program} results={results.filter((result) => result.program === program)} />
+        <Program key={program} program={program} results={results.filter((result) => `${result.program} ${result.runtime}` === program)} />
       ))}
       <ResultTable results={results} />
     </>
@@ -43,10 +45,12 @@ export function BenchmarkResults({ results }: { results: readonly BenchmarkResul
 
 function Program({ program, results }: { program: string; results: readonly BenchmarkResult[] }) {
   return (
-    <Card title={program} note={results[0]?.runtime} testId="program">
-      <div className="grid gap-x-6 gap-y-5 lg:grid-cols-2">
+    <Card title={results[0]?.program} note={results[0]?.runtime} testId="program">
+      <div className="grid gap-x-6 gap-y-5 md:grid-cols-2">
         {GROUPS.map((group) => {
-          const fitting = results.filter((result) => group.measures.includes(result.measure) && result.spread !== null);
+          const fitting = results
+            .filter((result) => group.measures.includes(result.measure) && result.spread !== null)
+            .sort((a, b) => SUBJECTS.indexOf(a.subject) - SUBJECTS.indexOf(b.subject) || group.measures.indexOf(a.measure) - group.measures.indexOf(b.measure));
           const unit = fitting[0]?.unit;
           if (!unit) return null;
           return (
@@ -54,7 +58,7 @@ function Program({ program, results }: { program: string; results: readonly Benc
               <figcaption className="mb-1.5 text-[13px]">
                 <span className="font-medium">{group.title}</span> <span className="text-xs text-muted">{group.note}</span>
               </figcaption>
-              <SpreadChart results={fitting} format={FORMATS[unit]} label={`${program}, ${group.title}`} wide={520} />
+              <SpreadChart results={fitting} format={FORMATS[unit]} label={`${program}, ${group.title}`} />
             </figure>
           );
         })}
@@ -100,7 +104,9 @@ function Row({ result }: { result: BenchmarkResult }) {
   const format = FORMATS[result.unit];
   return (
     <tr className="h-8 border-b border-line/70 last:border-0 [&>td]:px-3 [&>td]:text-right [&>td:nth-child(-n+3)]:text-left">
-      <td>{result.program}</td>
+      <td>
+        {result.program} <span className="text-muted">{result.runtime}</span>
+      </td>
       <td>{result.subject}</td>
       <td className="text-muted">{result.measure.replace("_", " ")}</td>
       {spread ? (

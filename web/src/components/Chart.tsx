@@ -24,6 +24,11 @@ export interface ChartProps {
   testId: string;
 }
 
+function hourAndMinute(seconds: number): string {
+  const date = new Date(seconds * 1000);
+  return `${String(date.getHours()).padStart(2, "0")}:${String(date.getMinutes()).padStart(2, "0")}`;
+}
+
 /** Lines over time. The figures behind it stand in a table nearby: a canvas tells nothing to those who do not see it. */
 export default function Chart({ times, lines, format, label, height = 190, logarithmic = false, testId }: ChartProps) {
   const holder = useRef<HTMLDivElement>(null);
@@ -43,7 +48,7 @@ export default function Chart({ times, lines, format, label, height = 190, logar
         cursor: { points: { size: 6 }, drag: { x: false, y: false } },
         legend: { show: false },
         scales: { x: { time: true }, y: { distr: logarithmic ? 3 : 1, range: logarithmic ? undefined : (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
-        axes: [axis, { ...axis, size: 62, values: (_, splits) => splits.map((value) => (value === null ? "" : format(value))) }],
+        axes: [{ ...axis, values: (_, splits) => splits.map(hourAndMinute), space: 60 }, { ...axis, size: 62, values: (_, splits) => splits.map((value) => (value === null ? "" : format(value))) }],
         series: [
           {},
           ...lines.map((line) => ({
@@ -52,7 +57,7 @@ export default function Chart({ times, lines, format, label, height = 190, logar
             width: 1.75,
             dash: line.dash,
             fill: line.fill ? themeColor(line.color).replace("rgb(", "rgba(").replace(")", ", 0.12)") : undefined,
-            points: { show: true, size: 4 },
+            points: { show: !line.fill && line.values.filter((value) => value !== null).length < 40 && !line.values.includes(0), size: 4 },
             spanGaps: true,
           })),
         ],

@@ -78,7 +78,7 @@ export function FileTree(props: FileTreeProps) {
   return (
     <div
       data-testid="files"
-      className={`flex min-h-0 flex-col ${over ? "bg-accent/10" : ""}`}
+      className={`flex max-h-32 min-h-0 flex-col sm:h-full sm:max-h-none ${over ? "bg-accent/10" : ""}`}
       onDragOver={allow}
       onDragLeave={() => setOver(false)}
       onDrop={(event) => drop(event, "")}

@@ -1,24 +1,27 @@
+import { useCallback, useRef, useState } from "react";
+
 import type { BenchmarkResult, Subject } from "@/api/types";
 
 const COLORS: Record<Subject, string> = { process: "muted", isolate: "isolate", gvisor: "gvisor", microvm: "microvm" };
 const ROW_PX = 34;
-const LABEL_PX = 132;
-const VALUE_PX = 84;
+const LABEL_PX = 108;
+const VALUE_PX = 70;
 
 export interface SpreadChartProps {
   results: readonly BenchmarkResult[];
   format: (value: number) => string;
   label: string;
-  wide?: number;
 }
 
 /**
  * Every sample as a dot, the middle half as a box, the median as a line: what a mean alone would hide is seen.
  * The scale is logarithmic where the results lie far apart.
  */
-export function SpreadChart({ results, format, label, wide = 720 }: SpreadChartProps) {
+export function SpreadChart({ results, format, label }: SpreadChartProps) {
+  const [wide, holder] = useWidth();
   const shown = results.filter((result) => result.spread !== null);
   if (shown.length === 0) return null;
+  if (wide === 0) return <div ref={holder} style={{ height: shown.length * ROW_PX + 22 }} />;
   const samples = shown.flatMap((result) => result.samples);
   const most = Math.max(...samples);
   const least = Math.min(...samples.filter((sample) => sample > 0), most);
@@ -27,10 +30,11 @@ export function SpreadChart({ results, format, label, wide = 720 }: SpreadChartP
   const high = isLog ? Math.log10(most) + 0.05 : most * 1.04 || 1;
   const plot = wide - LABEL_PX - VALUE_PX;
   const x = (value: number) => LABEL_PX + (((isLog ? Math.log10(Math.max(value, least)) : value) - low) / (high - low)) * plot;
-  const ticks = isLog ? decades(low, high) : [0, 0.25, 0.5, 0.75, 1].map((share) => share * most);
+  const ticks = isLog ? decades(low, high) : [0, 0.5, 1].map((share) => share * most);
   const tall = shown.length * ROW_PX + 22;
   return (
-    <svg viewBox={`0 0 ${wide} ${tall}`} className="w-full text-[11px]" role="img" aria-label={`${label}: ${shown.map((one) => `${one.subject} ${format(one.spread?.p50 ?? 0)}`).join(", ")}`}>
+    <div ref={holder}>
+    <svg width={wide} height={tall} viewBox={`0 0 ${wide} ${tall}`} className="block text-[11px]" role="img" aria-label={`${label}: ${shown.map((one) => `${one.subject} ${format(one.spread?.p50 ?? 0)}`).join(", ")}`}>
       {ticks.map((tick) => (
         <g key={tick}>
           <line x1={x(tick)} x2={x(tick)} y1={0} y2={tall - 18} stroke="var(--line)" />
@@ -63,7 +67,22 @@ export function SpreadChart({ results, format, label, wide = 720 }: SpreadChartP
         );
       })}
     </svg>
+    </div>
   );
+}
+
+function useWidth(): [number, (element: HTMLDivElement | null) => void] {
+  const [wide, setWide] = useState(0);
+  const observer = useRef<ResizeObserver | null>(null);
+  const holder = useCallback((element: HTMLDivElement | null) => {
+    observer.current?.disconnect();
+    if (!element) return;
+    const measure = () => setWide(Math.floor(element.clientWidth));
+    observer.current = new ResizeObserver(measure);
+    observer.current.observe(element);
+    measure();
+  }, []);
+  return [wide, holder];
 }
 
 function decades(low: number, high: number): number[] {

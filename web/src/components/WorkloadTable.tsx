@@ -10,17 +10,17 @@ import { Button } from "./ui";
 /** Workloads in rows. `brief` leaves out what a small place has no room for. */
 export function WorkloadTable({ workloads, brief = false }: { workloads: readonly Workload[]; brief?: boolean }) {
   return (
-    <div className="overflow-x-auto">
-      <table className="w-full text-left text-[13px]" data-testid="workloads">
+    <div className="relative overflow-x-auto">
+      <table className="w-full text-left text-[13px] whitespace-nowrap" data-testid="workloads">
         <thead>
-          <tr className="border-b border-line text-xs text-muted [&>th]:px-3 [&>th]:py-1.5 [&>th]:font-medium">
+          <tr className="border-b border-line text-xs text-muted [&>th]:px-2 [&>th]:py-1.5 [&>th]:font-medium sm:[&>th]:px-3">
             <th>Status</th>
             <th>Workload</th>
-            <th>Runtime</th>
+            <th className="hidden sm:table-cell">Runtime</th>
             <th>Isolation</th>
             {brief ? null : <th className="hidden md:table-cell">Start</th>}
             <th className="text-right">Took</th>
-            <th className="text-right">Began</th>
+            <th className="hidden text-right sm:table-cell">Began</th>
             {brief ? null : <th className="hidden lg:table-cell">Labels</th>}
             {brief ? null : (
               <th>
@@ -43,7 +43,7 @@ function Row({ workload, brief }: { workload: Workload; brief: boolean }) {
   const kill = useKill();
   const over = isOver(workload.status);
   return (
-    <tr data-testid="workload-row" data-id={workload.id} data-status={workload.status} className="h-9 border-b border-line/70 last:border-0 hover:bg-raised/50 [&>td]:px-3">
+    <tr data-testid="workload-row" data-id={workload.id} data-status={workload.status} className="h-9 border-b border-line/70 last:border-0 hover:bg-raised/50 [&>td]:px-2 sm:[&>td]:px-3">
       <td>
         <StatusBadge status={workload.status} />
         {workload.error && !brief ? <span className="ml-2 hidden font-mono text-xs text-muted xl:inline">{workload.error.reason}</span> : null}
@@ -54,7 +54,7 @@ function Row({ workload, brief }: { workload: Workload; brief: boolean }) {
           {workload.id.slice(-10)}
         </Link>
       </td>
-      <td>{workload.runtime}</td>
+      <td className="hidden sm:table-cell">{workload.runtime}</td>
       <td>
         <IsolationTag isolation={workload.isolation_used} />
       </td>
@@ -63,8 +63,8 @@ function Row({ workload, brief }: { workload: Workload; brief: boolean }) {
           <StartTag start={workload.start} />
         </td>
       )}
-      <td className="tabular text-right">{over ? duration(workload.timings.total_ms) : <Running since={workload.started_at ?? workload.created_at} />}</td>
-      <td className="text-right text-muted">
+      <td className="tabular text-right">{over ? duration(workload.timings.total_ms) : workload.started_at ? <Running since={workload.started_at} /> : "–"}</td>
+      <td className="hidden text-right text-muted sm:table-cell">
         <RelativeTime at={workload.created_at} />
       </td>
       {brief ? null : (

@@ -20,7 +20,7 @@ export default function BackendsPage() {
         </Notice>
       ) : null}
       {!data && !error ? <Skeleton rows={8} /> : null}
-      <div className="grid gap-3 lg:grid-cols-2 2xl:grid-cols-3">{data?.map((backend) => <BackendCard key={backend.isolation} backend={backend} />)}</div>
+      <div className="grid grid-cols-[repeat(auto-fit,minmax(min(100%,420px),1fr))] items-start gap-3">{data?.map((backend) => <BackendCard key={backend.isolation} backend={backend} />)}</div>
     </div>
   );
 }

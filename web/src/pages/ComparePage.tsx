@@ -65,7 +65,7 @@ function StartForm() {
   };
   return (
     <Card>
-      <div className="flex flex-wrap items-end gap-3">
+      <div className="flex flex-wrap items-start gap-3">
         <div>
           <div className="mb-1 text-xs font-medium text-muted">Program</div>
           <Select
@@ -85,7 +85,7 @@ function StartForm() {
         <div className="w-20">
           <Labelled label="Clients">{(attributes) => <input {...attributes} inputMode="numeric" data-testid="compare-clients" value={clients} onChange={(event) => setClients(event.target.value)} className="field tabular" />}</Labelled>
         </div>
-        <div className="mb-4 flex flex-1 flex-wrap items-center gap-3">
+        <div className="mt-5 flex flex-1 flex-wrap items-center gap-3">
           <span className="text-xs text-muted">{available.length > 0 ? `on ${available.join(", ")} and the bare process` : ""}</span>
           <span className="ml-auto">
             <Button look="primary" icon="play" testId="compare-start" disabled={start.isPending} onClick={begin}>

@@ -2,7 +2,7 @@ import { lazy, Suspense, useMemo } from "react";
 
 import { useLive } from "@/api/live";
 import { useStats, useWorkloads } from "@/api/queries";
-import type { StartKind, Stats } from "@/api/types";
+import { isOver, type StartKind, type Stats } from "@/api/types";
 import type { Line } from "@/components/Chart";
 import { PoolTable } from "@/components/PoolTable";
 import { IsolationTag } from "@/components/Status";
@@ -21,10 +21,11 @@ const DASHES: Record<StartKind, number[] | undefined> = { warm: undefined, resto
 export function HomePage() {
   const { data: stats, error } = useStats();
   const running = useWorkloads({ status: "running", limit: 8 });
-  const recent = useWorkloads({ limit: 12 });
+  const recent = useWorkloads({ limit: 14 });
   const live = useLive();
-  const shown = running.data?.workloads ?? [];
-  const ended = (recent.data?.workloads ?? []).filter((workload) => workload.status !== "running");
+  // A row changes before its list is read anew.
+  const shown = (running.data?.workloads ?? []).filter((workload) => workload.status === "running");
+  const ended = (recent.data?.workloads ?? []).filter((workload) => isOver(workload.status));
   return (
     <div data-testid="home">
       <PageHead title="Home">
@@ -48,7 +49,7 @@ export function HomePage() {
       <div className="grid gap-3 xl:grid-cols-[minmax(0,1.6fr)_minmax(0,1fr)]">
         <div className="flex min-w-0 flex-col gap-3">
           {shown.length > 0 ? (
-            <Card title="Running" note={count(running.data?.total ?? 0)} flush testId="running">
+            <Card title="Running" note={count(Math.max(running.data?.total ?? 0, shown.length))} flush testId="running">
               <WorkloadTable workloads={shown} brief />
             </Card>
           ) : null}

@@ -138,8 +138,8 @@ export default function NewPage() {
           {isOci ? (
             <ImageFields draft={draft} change={change} mistakes={mistakes} />
           ) : (
-            <div className="card grid h-[46vh] min-h-72 grid-cols-[minmax(120px,164px)_minmax(0,1fr)] overflow-hidden">
-              <div className="min-h-0 border-r border-line">
+            <div className="card grid h-[56vh] min-h-80 grid-rows-[auto_minmax(0,1fr)] overflow-hidden sm:h-[46vh] sm:grid-cols-[164px_minmax(0,1fr)] sm:grid-rows-1">
+              <div className="max-h-32 min-h-0 overflow-hidden border-b border-line sm:max-h-none sm:border-r sm:border-b-0">
                 <FileTree
                   files={draft.files}
                   open={draft.open}

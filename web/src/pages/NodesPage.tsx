@@ -25,7 +25,7 @@ export default function NodesPage() {
         </Notice>
       ) : null}
       {!data && !error ? <Skeleton rows={6} /> : null}
-      <div className="grid gap-3 xl:grid-cols-2">{data?.map((node) => <NodeCard key={node.id} node={node} />)}</div>
+      <div className="grid grid-cols-[repeat(auto-fit,minmax(min(100%,480px),1fr))] gap-3">{data?.map((node) => <NodeCard key={node.id} node={node} />)}</div>
     </div>
   );
 }
