@@ -28,6 +28,7 @@ class Refusal(StrEnum):
     NOT_ACCEPTABLE = "not_acceptable"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
+    TOO_MANY_GUESSES = "too_many_guesses"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     CONFLICT = "conflict"

@@ -137,6 +137,8 @@ class Settings(BaseSettings):
     """Stored logs are removed, oldest workloads first, above this many MiB."""
     idempotency_hours: float = Field(default=24, gt=0)
     """How long an `Idempotency-Key` is remembered."""
+    audit_days: float = Field(default=365, ge=1)
+    """Entries of the audit log are removed after this many days."""
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Further names that a `Host` header may carry, separated by commas; needed behind a reverse proxy."""
     otlp_endpoint: str | None = None

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "caisson"
 
-GROUND = {"model", "answers", "benchmark", "destinations", "errors", "settings", "telemetry", "metrics"}
+GROUND = {"model", "answers", "benchmark", "tenants", "destinations", "errors", "settings", "telemetry", "metrics"}
 BESIDE = {"images", "store"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: GROUND for name in GROUND},
@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compare": GROUND | BESIDE | {"host", "sandbox", "engine"},
     "api": GROUND | BESIDE | {"engine", "compare"},
     "app": GROUND | BESIDE | {"host", "sandbox", "backends", "engine", "compare", "api"},
-    "client": {"model", "answers", "benchmark"},
+    "client": {"model", "answers", "benchmark", "tenants"},
     "bench": {"model", "answers", "client", "host"},
     "cli": GROUND | BESIDE | {"app", "bench", "client", "host", "sandbox", "backends"},
 }

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from starlette.types import Scope
 
+from caisson import metrics
 from caisson.api.dashboard import is_public
+from caisson.api.guesses import Guesses
 from caisson.errors import Refusal, Refused
 from caisson.store.errors import StoreError
 from caisson.store.records import ApiKey, KeyScope
 from caisson.store.store import Store
+from caisson.tenants import AuditEntry
 
 logger = structlog.get_logger(__name__)
 
 DEFAULT_TENANT = "default"
+LOCAL = "local"
+"""Who comes without a key where none is needed."""
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 """What a load balancer or a code generator asks for, which has no key."""
 MAX_KEY_CHARS = 256
@@ -30,6 +36,8 @@ class Principal:
 
     tenant: str
     scopes: frozenset[KeyScope]
+    actor: str = LOCAL
+    """The prefix of its key, for the audit log."""
 
 
 ANYONE_HERE = Principal(DEFAULT_TENANT, frozenset(KeyScope))
@@ -43,6 +51,7 @@ class Authenticator:
     def __init__(self, store: Store, *, keys_needed: bool) -> None:
         self._store = store
         self._keys_needed = keys_needed
+        self._guesses = Guesses()
 
     async def authenticate(self, scope: Scope) -> Principal:
         """Raises Refused: 401 for a missing or unknown key, 403 for one that may not do this."""
@@ -55,14 +64,29 @@ class Authenticator:
             raise _unauthenticated("an API key is needed")
         if len(key) > MAX_KEY_CHARS or not key.isascii():
             raise _unauthenticated("the API key is not valid")
-        found = await self._store.find_key(hashlib.sha256(key.encode()).hexdigest())
-        if found is None:
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        address = (scope.get("client") or ("unknown", 0))[0]
+        if wait_s := self._guesses.wait_s(address, digest):
+            metrics.guesses_barred.inc()
+            raise Refused(
+                429, Refusal.TOO_MANY_GUESSES, "too many wrong API keys came from this address", retry_after_s=wait_s
+            )
+        found = await self._store.find_key(digest)
+        # The store looked for the hash, whose bytes tell nothing of the key's; compared once more in constant time.
+        if found is None or not hmac.compare_digest(found.digest, digest):
+            if self._guesses.wrong(address):
+                logger.warning("too many wrong API keys", address=address)
+                self._note(DEFAULT_TENANT, "nobody", "key.barred", address)
             raise _unauthenticated("the API key is not valid, or no longer")
+        self._guesses.right(address, digest)
         needed = needed_scope(scope["method"], scope["path"])
         if needed not in found.scopes and KeyScope.ADMIN not in found.scopes:
             raise Refused(403, Refusal.FORBIDDEN, f"the API key does not have the scope `{needed}`")
         await self._note_use(found)
-        return Principal(found.tenant, found.scopes)
+        return Principal(found.tenant, found.scopes, found.prefix)
+
+    def _note(self, tenant: str, actor: str, action: str, target: str) -> None:
+        self._store.note(AuditEntry(at=datetime.now(UTC), tenant=tenant, actor=actor, action=action, target=target))
 
     async def _note_use(self, key: ApiKey) -> None:
         now = datetime.now(UTC)
@@ -86,8 +110,8 @@ def presented_key(scope: Scope) -> str | None:
 
 
 def needed_scope(method: str, path: str) -> KeyScope:
-    """The scope that a request needs. Nodes and images are the operator's: they serve the workloads of all tenants."""
-    if path == "/v1/nodes" or path.startswith("/v1/nodes/"):
+    """The scope that a request needs. Nodes, images and the audit log are the operator's: they are of all tenants."""
+    if path in ("/v1/nodes", "/v1/audit") or path.startswith("/v1/nodes/"):
         return KeyScope.ADMIN
     if path.startswith("/v1/images/") and method not in ("GET", "HEAD", "OPTIONS"):
         return KeyScope.ADMIN

@@ -18,7 +18,7 @@ from caisson.api.bodies import read_body
 from caisson.api.logs import last_event_id
 from caisson.api.negotiation import negotiate
 from caisson.api.openapi import BENCHMARK_EVENT, EVENT_STREAM, LAST_EVENT_ID, WORKLOAD_ID, Answer, operation
-from caisson.api.services import services, tenant
+from caisson.api.services import note, services, tenant
 from caisson.api.streams import EventStream
 from caisson.api.submissions import is_utf8
 from caisson.api.validation import decode_benchmark
@@ -61,6 +61,7 @@ async def start_benchmark(request: Request) -> Response:
         raise Refused(415, Refusal.UNSUPPORTED_MEDIA_TYPE, message, member="Content-Type")
     wanted = decode_benchmark(await read_body(request, MAX_BENCHMARK_BYTES))
     benchmark = await services(request).benchmarks.start(wanted, tenant(request))
+    note(request, "benchmark.start", benchmark.id)
     return json_response(benchmark, 202, {"Location": f"/v1/benchmarks/{benchmark.id}"})
 
 
@@ -116,7 +117,9 @@ async def get_benchmark(request: Request, benchmark_id: BenchmarkId) -> Response
 )
 async def cancel_benchmark(request: Request, benchmark_id: BenchmarkId) -> Response:
     """Answers when the workload it was at is verified dead; what was measured before stays."""
-    return json_response(await services(request).benchmarks.cancel(_known_form(benchmark_id), tenant(request)))
+    benchmark = await services(request).benchmarks.cancel(_known_form(benchmark_id), tenant(request))
+    note(request, "benchmark.cancel", benchmark.id)
+    return json_response(benchmark)
 
 
 @router.get(

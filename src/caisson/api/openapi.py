@@ -39,6 +39,7 @@ from caisson.benchmark import (
     BenchmarkResult,
 )
 from caisson.model import LogLine, Workload, WorkloadSpec
+from caisson.tenants import AuditPage
 
 EVENT_STREAM = "text/event-stream"
 DESCRIBED = (
@@ -63,9 +64,10 @@ DESCRIBED = (
     BenchmarkDone,
     ImageList,
     ImageJob,
+    AuditPage,
 )
 WORKLOAD_ID: dict[str, Any] = {"pattern": r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "A workload's id, a ULID."}
-ALWAYS = (400, 401, 403, 503)
+ALWAYS = (400, 401, 403, 429, 503)
 """Refusals of the listener and the store, which every endpoint can be answered with."""
 
 _HEADERS: dict[str, dict[str, Any]] = {

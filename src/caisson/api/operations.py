@@ -18,6 +18,7 @@ from caisson.engine.stats import MAX_WINDOW_S, WINDOW_S
 from caisson.errors import Refusal, Refused
 from caisson.model import IsolationChoice, Network, NetworkAllow, Runtime
 from caisson.store.records import KeyScope
+from caisson.tenants import AuditPage
 
 RETRY_AFTER_S = 5
 
@@ -91,6 +92,28 @@ async def get_stats(request: Request, parameters: Annotated[StatsParameters, Que
     may_see_nodes = KeyScope.ADMIN in principal(request).scopes
     engine = services(request).engine
     return json_response(await engine.stats(tenant(request), parameters.window, of_host=may_see_nodes))
+
+
+class AuditParameters(BaseModel):
+    """Which part of the audit log to read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=100, ge=1, le=1000, description="Most entries.")
+    before: int | None = Field(default=None, ge=1, le=2**53 - 1, description="Only entries with a smaller number.")
+    of: str | None = Field(default=None, max_length=200, description="Only entries of this tenant.")
+    actor: str | None = Field(default=None, max_length=200, description="Only what this one did.")
+    action: str | None = Field(default=None, max_length=200, description="Only entries of this kind.")
+
+
+@router.get(
+    "/v1/audit", **operation("read_audit", "Read the audit log", {200: Answer(AuditPage, "A page of it.")}, (422,))
+)
+async def read_audit(request: Request, parameters: Annotated[AuditParameters, Query()]) -> Response:
+    """Who did what, newest first, of all tenants. Entries are added and, when they are old, removed; never changed."""
+    wanted = parameters
+    store = services(request).store
+    return json_response(await store.noted(wanted.limit, wanted.before, wanted.of, wanted.actor, wanted.action))
 
 
 @router.get("/healthz", **operation("health", "Whether the server is alive", {200: Answer(Health, "It is.")}))

@@ -45,6 +45,7 @@ TITLES: dict[Refusal, str] = {
     Refusal.NOT_ACCEPTABLE: "The answer has no form that the client accepts",
     Refusal.UNAUTHENTICATED: "A valid API key is needed",
     Refusal.FORBIDDEN: "This is not allowed",
+    Refusal.TOO_MANY_GUESSES: "Too many wrong API keys",
     Refusal.NOT_FOUND: "It does not exist",
     Refusal.METHOD_NOT_ALLOWED: "The method does not exist here",
     Refusal.CONFLICT: "The state does not allow this",

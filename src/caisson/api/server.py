@@ -36,7 +36,7 @@ def create_app(
     """The application. API keys are needed unless only this machine can reach `settings.listen`."""
     loopback = is_loopback(split_listen(settings.listen)[0])
     app = _with_routes(tracing=settings.otlp_endpoint is not None)
-    app.state.services = Services(engine, benchmarks, images, settings.data_dir, registry)
+    app.state.services = Services(engine, store, benchmarks, images, settings.data_dir, registry)
     app.router.default = Dashboard(app.router.default)
     add_handlers(app)
     app.add_middleware(

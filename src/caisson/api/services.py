@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -12,6 +13,8 @@ from caisson.api.auth import Principal
 from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
 from caisson.images.jobs import ImageJobs
+from caisson.store.store import Store
+from caisson.tenants import AuditEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class Services:
     """Set once by `create_app`."""
 
     engine: Engine
+    store: Store
     benchmarks: Benchmarks
     images: ImageJobs
     data_dir: Path
@@ -40,3 +44,11 @@ def principal(request: Request) -> Principal:
 def tenant(request: Request) -> str:
     """On whose behalf the request is."""
     return principal(request).tenant
+
+
+def note(request: Request, action: str, target: str) -> None:
+    """Add to the audit log what was done on the request's behalf."""
+    who = principal(request)
+    services(request).store.note(
+        AuditEntry(at=datetime.now(UTC), tenant=who.tenant, actor=who.actor, action=action, target=target)
+    )

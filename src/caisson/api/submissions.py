@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from starlette.requests import Request
 
 from caisson.api.answers import JSON
+from caisson.api.auth import Principal
 from caisson.api.bodies import read_body
 from caisson.api.multipart import ARCHIVE, read_multipart
 from caisson.api.uploads import Upload, feed_base64, open_upload
@@ -27,7 +28,7 @@ _key = re.compile(IDEMPOTENCY_KEY_PATTERN.strip("^$"))
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
-async def read_submission(request: Request, tenant: str, data_dir: Path, *, durable: bool) -> Submission:
+async def read_submission(request: Request, who: Principal, data_dir: Path, *, durable: bool) -> Submission:
     """What the request asks for. The caller passes it to the engine at once, which then owns the archive.
 
     `durable`: the archive must survive a crash from here on. Raises Refused (400, 413, 415, 422).
@@ -38,26 +39,28 @@ async def read_submission(request: Request, tenant: str, data_dir: Path, *, dura
     if kind == MULTIPART:
         async with open_upload(data_dir) as upload:
             spec = decode_spec(await read_multipart(request, upload), archive_apart=True)
-            return await _with_archive(spec, tenant, key, upload, ARCHIVE, durable=durable)
+            return await _with_archive(spec, who, key, upload, ARCHIVE, durable=durable)
     if kind != JSON or not is_utf8(parameters):
         message = f"the body must be {JSON} in UTF-8, or {MULTIPART}"
         raise Refused(415, Refusal.UNSUPPORTED_MEDIA_TYPE, message, member="Content-Type")
     spec = decode_spec(await read_body(request, MAX_BODY_BYTES))
     if spec.code_archive is None:
-        return Submission(spec, tenant, idempotency_key=key, fingerprint=_fingerprint(spec) if key else "")
+        fingerprint = _fingerprint(spec) if key else ""
+        return Submission(spec, who.tenant, idempotency_key=key, fingerprint=fingerprint, actor=who.actor)
     async with open_upload(data_dir) as upload:
         await feed_base64(upload, spec.code_archive)
         spec = replace(spec, code_archive=None)
-        return await _with_archive(spec, tenant, key, upload, "code_archive", durable=durable)
+        return await _with_archive(spec, who, key, upload, "code_archive", durable=durable)
 
 
 async def _with_archive(
-    spec: WorkloadSpec, tenant: str, key: str | None, upload: Upload, member: str, *, durable: bool
+    spec: WorkloadSpec, who: Principal, key: str | None, upload: Upload, member: str, *, durable: bool
 ) -> Submission:
     summary = await upload.finish(member, spec.resources.disk_mb << 20, durable=durable)
     return Submission(
         spec,
-        tenant,
+        who.tenant,
+        actor=who.actor,
         archive=upload.hand_over(),
         archive_names=summary.files,
         idempotency_key=key,

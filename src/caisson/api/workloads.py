@@ -17,7 +17,7 @@ from caisson.api.answers import json_response
 from caisson.api.connection import while_connected
 from caisson.api.openapi import LINKS, WORKLOAD_ID, Answer, operation
 from caisson.api.request_schema import SUBMISSION
-from caisson.api.services import services, tenant
+from caisson.api.services import note, principal, services, tenant
 from caisson.api.submissions import read_submission
 from caisson.errors import Refusal, Refused
 from caisson.model import IsolationChoice, Runtime, Status, Workload, WorkloadSpec, is_workload_id
@@ -65,7 +65,7 @@ router = APIRouter()
 async def run_workload(request: Request) -> Response:
     """If the client closes the connection, the workload is killed."""
     provided = services(request)
-    submission = await read_submission(request, tenant(request), provided.data_dir, durable=False)
+    submission = await read_submission(request, principal(request), provided.data_dir, durable=False)
     return json_response(await while_connected(request.receive, provided.engine.run(submission)))
 
 
@@ -82,7 +82,7 @@ async def run_workload(request: Request) -> Response:
 async def submit_workload(request: Request) -> Response:
     """The workload is on disk before this answers."""
     provided = services(request)
-    submission = await read_submission(request, tenant(request), provided.data_dir, durable=True)
+    submission = await read_submission(request, principal(request), provided.data_dir, durable=True)
     workload = await provided.engine.accept(submission)
     return json_response(workload, 202, {"Location": f"/v1/workloads/{workload.id}"})
 
@@ -149,7 +149,9 @@ async def get_workload(
 )
 async def kill_workload(request: Request, workload_id: WorkloadId) -> Response:
     """Answers when the sandbox is verified dead."""
-    return json_response(await services(request).engine.kill(known_form(workload_id), tenant(request)))
+    workload = await services(request).engine.kill(known_form(workload_id), tenant(request))
+    note(request, "workload.kill", workload.id)
+    return json_response(workload)
 
 
 @router.get(

@@ -17,6 +17,7 @@ from caisson.cli.failing import fail
 from caisson.cli.options import Json
 from caisson.cli.serve import load_settings, store_name
 from caisson.store.records import ApiKey, KeyScope
+from caisson.tenants import AuditEntry
 
 if TYPE_CHECKING:
     from caisson.store.store import Store
@@ -58,7 +59,8 @@ def create(
         created_at=now,
         expires_at=None if expires is None else now + timedelta(seconds=expires),
     )
-    _with_store(data_dir, lambda store: store.create_key(key))
+    scopes = " ".join(sorted(key.scopes))
+    with_store(data_dir, lambda store: store.create_key(key), noted(tenant, "key.create", prefix, scopes))
     if json:
         from caisson.cli.terminal import print_json
 
@@ -73,7 +75,7 @@ def list_keys(data_dir: DataDir = None, json: Json = False) -> None:
     """List the keys, without their secrets."""
     from caisson.cli import tables, terminal
 
-    found = _with_store(data_dir, lambda store: store.list_keys())
+    found = with_store(data_dir, lambda store: store.list_keys())
     if json:
         terminal.print_json([_told(key) for key in found])
     else:
@@ -86,7 +88,8 @@ def revoke(
     data_dir: DataDir = None,
 ) -> None:
     """Revoke a key, at once and for good."""
-    if not _with_store(data_dir, lambda store: store.revoke_key(_prefix_of(prefix))):
+    name = _prefix_of(prefix)
+    if not with_store(data_dir, lambda store: store.revoke_key(name), noted("-", "key.revoke", name)):
         fail(f"there is no key {prefix} in force; `caisson keys ls` shows them")
     typer.echo(f"{prefix} is revoked")
 
@@ -108,7 +111,14 @@ def _told(key: ApiKey) -> dict[str, Any]:
     }
 
 
-def _with_store(data_dir: Path | None, use: Callable[[Store], Awaitable[T]]) -> T:
+def noted(tenant: str, action: str, target: str, detail: str | None = None) -> AuditEntry:
+    """What somebody on this machine does, for the audit log."""
+    at = datetime.now(UTC)
+    return AuditEntry(at=at, tenant=tenant, actor="command", action=action, target=target, detail=detail)
+
+
+def with_store(data_dir: Path | None, use: Callable[[Store], Awaitable[T]], entry: AuditEntry | None = None) -> T:
+    """What `use` makes of the store; where it made anything of it, `entry` is added to the audit log."""
     from caisson.errors import CaissonError
     from caisson.store.store import open_store
 
@@ -116,7 +126,10 @@ def _with_store(data_dir: Path | None, use: Callable[[Store], Awaitable[T]]) -> 
 
     async def work() -> T:
         async with open_store(settings.store_url) as store:
-            return await use(store)
+            done = await use(store)
+            if entry is not None and done is not False:
+                await store.note(entry)
+            return done
 
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -121,3 +121,25 @@ def backends(ctx: typer.Context, json: Json = False, api: Api = None, api_key: A
         terminal.print_json(found)
     else:
         terminal.show(*(tables.backend(backend) for backend in found))
+
+
+def audit(
+    ctx: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 50,
+    before: Annotated[int | None, typer.Option(min=1, help="Only entries before this number.")] = None,
+    tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only this tenant's.")] = None,
+    actor: Annotated[str | None, typer.Option(metavar="KEY", help="Only what this one did.")] = None,
+    action: Annotated[str | None, typer.Option(help="Only this, such as workload.kill.")] = None,
+    json: Json = False,
+    api: Api = None,
+    api_key: ApiKey = None,
+) -> None:
+    """Show who did what, newest first."""
+    from caisson.cli import tables, terminal
+
+    with connected(ctx, api, api_key) as client:
+        page = client.audit(limit=limit, before=before, tenant=tenant, actor=actor, action=action)
+    if json:
+        terminal.print_json(page)
+    else:
+        terminal.show(tables.audit(page.entries))

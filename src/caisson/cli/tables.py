@@ -15,6 +15,7 @@ from caisson.benchmark import Benchmark, BenchmarkHead, Unit
 from caisson.cli.terminal import harmless
 from caisson.client import Workload
 from caisson.store.records import ApiKey
+from caisson.tenants import AuditRow
 
 _COLOURS = {
     "pending": "yellow",
@@ -132,6 +133,29 @@ def images(rows: Iterable[Mapping[str, Any]]) -> Table:
             f"{row['size'] / (1 << 20):.0f}",
             _age(row["installed_at"]),
             row["digest"][:19],
+        )
+    return table
+
+
+def tenants(rows: Mapping[str, str]) -> Table:
+    """One line a tenant."""
+    table = _table("TENANT", "MAY")
+    for name, policy in rows.items():
+        table.add_row(harmless(name), policy)
+    return table
+
+
+def audit(rows: Iterable[AuditRow]) -> Table:
+    """One line an entry."""
+    table = _table("WHEN", "TENANT", "WHO", "DID", "TO", "MORE")
+    for row in rows:
+        table.add_row(
+            _instant(row.at) or "",
+            harmless(row.tenant),
+            harmless(row.actor),
+            row.action,
+            harmless(row.target),
+            harmless(row.detail or ""),
         )
     return table
 

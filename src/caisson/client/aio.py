@@ -21,6 +21,7 @@ from caisson.client.shapes import Filters, Page, Workload
 from caisson.client.spec import SpecOptions, spec_of
 from caisson.client.waiting import Wait
 from caisson.model import LogLine, WorkloadSpec
+from caisson.tenants import AuditPage
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -171,6 +172,18 @@ class AsyncClient:
         """The results of a benchmark, and in between how far it is, until it ends; reconnects by itself."""
         async for event in self._follow(BenchmarkFollower(self.url, benchmark_id)):
             yield event
+
+    async def audit(
+        self,
+        *,
+        limit: int = 100,
+        before: int | None = None,
+        tenant: str | None = None,
+        actor: str | None = None,
+        action: str | None = None,
+    ) -> AuditPage:
+        """Who did what, newest first; pass the answer's `next_before` as the next `before`."""
+        return await self._send(calls.audit(limit, before, tenant, actor, action))
 
     async def health(self) -> None:
         """Return if the server is ready for workloads; ApiError says why it is not."""

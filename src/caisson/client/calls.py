@@ -17,6 +17,7 @@ from caisson.benchmark import Benchmark, BenchmarkPage, BenchmarkRequest
 from caisson.client.errors import ApiError, BadAnswer
 from caisson.client.shapes import Filters, Page, Workload
 from caisson.model import WorkloadSpec
+from caisson.tenants import AuditPage
 
 T = TypeVar("T")
 
@@ -119,6 +120,12 @@ def node(node_id: str) -> Call[NodeView]:
 def stats() -> Call[Stats]:
     """Counts, latencies and series."""
     return _get("/v1/stats", Stats)
+
+
+def audit(limit: int, before: int | None, tenant: str | None, actor: str | None, action: str | None) -> Call[AuditPage]:
+    """A page of the audit log."""
+    params = {"limit": limit, "before": before, "of": tenant, "actor": actor, "action": action}
+    return _get("/v1/audit", AuditPage, {name: str(value) for name, value in params.items() if value is not None})
 
 
 def start_benchmark(request: BenchmarkRequest) -> Call[Benchmark]:

@@ -93,7 +93,7 @@ class Benchmarks:
         isolations = chosen(request, capabilities)
         _check(request, capabilities)
         if request.workload is not None:
-            self._check_workload(request.workload, isolations)
+            self._check_workload(request.workload, isolations, tenant)
         if self._run is not None:
             raise Refused(
                 409, Refusal.CONFLICT, "a benchmark runs already; two at a time would measure each other", member=None
@@ -177,12 +177,12 @@ class Benchmarks:
                 yield events
             await changed.wait()
 
-    def _check_workload(self, spec: WorkloadSpec, isolations: Sequence[Isolation]) -> None:
+    def _check_workload(self, spec: WorkloadSpec, isolations: Sequence[Isolation], tenant: str) -> None:
         """Raise Refused if not even one isolation could run it."""
         refusals: builtins.list[Refused] = []
         for isolation in isolations:
             try:
-                return self._engine.check(on(spec, isolation, ""))
+                return self._engine.check(on(spec, isolation, ""), tenant)
             except Refused as refused:
                 refusals.append(refused)
         if refusals:

@@ -92,11 +92,13 @@ class Ticket:
 class Admission:
     """The node's places. Never promises more memory or more places than the node gives."""
 
-    def __init__(self, *, places: int, mem_mb: int, queue_limit: int) -> None:
+    def __init__(
+        self, *, places: int, mem_mb: int, queue_limit: int, weight: Callable[[str], float] = lambda tenant: 1.0
+    ) -> None:
         self._places = places
         self._mem_mb = mem_mb
         self._queue_limit = queue_limit
-        self._queue = FairQueue()
+        self._queue = FairQueue(weight)
         self._running: set[Ticket] = set()
         self._used_mb = 0
 

@@ -13,6 +13,7 @@ from caisson.engine.admission import Admission
 from caisson.engine.changes import Changes
 from caisson.engine.live import Live
 from caisson.engine.logs import WorkloadLog
+from caisson.engine.quotas import Quotas
 from caisson.engine.recovery import lost, runs_again
 from caisson.engine.runner import Runner
 from caisson.errors import CaissonError, StartFailed
@@ -30,12 +31,15 @@ SETTLE_LIMIT_S = 15.0
 class Dispatcher:
     """Begins lives, finds them, and ends them at shutdown."""
 
-    def __init__(self, store: Store, admission: Admission, runner: Runner, uploads: Path, changes: Changes) -> None:
+    def __init__(
+        self, store: Store, admission: Admission, runner: Runner, uploads: Path, changes: Changes, quotas: Quotas
+    ) -> None:
         self._store = store
         self._admission = admission
         self._runner = runner
         self._uploads = uploads
         self._changes = changes
+        self._quotas = quotas
         self._live: dict[str, Live] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self.draining = False
@@ -68,6 +72,7 @@ class Dispatcher:
         attached = new is not None and new.attached
         live = Live(workload, tenant, spec, archive, attached, WorkloadLog(workload.id, self._store.append))
         self._live[workload.id] = live
+        self._quotas.hold(tenant, spec.resources.mem_mb)
         if attached and new is not None and new.idempotency is None:
             # Whoever waits for it is told nothing before its end, so nothing must be on disk before it begins.
             live.accepted.set()
@@ -137,6 +142,8 @@ class Dispatcher:
             over = True
         finally:
             self._live.pop(live.workload.id, None)
+            self._quotas.release(live.tenant, live.spec.resources.mem_mb)
+            self._quotas.spent(live.tenant, live.workload.usage.cpu_ms or 0.0)
             live.accepted.set()
             live.done.set()
         if over:

@@ -32,6 +32,7 @@ from caisson.engine.dispatch import Dispatcher, discard
 from caisson.engine.ids import IdMaker
 from caisson.engine.live import Live
 from caisson.engine.pool import Pools
+from caisson.engine.quotas import HOURS, Quotas
 from caisson.engine.routing import Route, options, route
 from caisson.engine.runner import Runner
 from caisson.engine.stats import WINDOW_S, interval_of, latencies, series
@@ -56,12 +57,14 @@ from caisson.settings import Settings
 from caisson.store.errors import IdempotencyClash
 from caisson.store.records import ListQuery, NewWorkload
 from caisson.store.store import FIGURES, Store
+from caisson.tenants import AuditEntry
 
 logger = structlog.get_logger(__name__)
 
 PAGE_LINES = 10_000
 PAGE_BYTES = 4 << 20
 LOOK_EVERY_S = 1.0
+POLICIES_FOR_S = 1.0
 CHANGES_APART_S = 0.1
 """At least this long between two batches of changes: a busy server would tell of little else."""
 
@@ -71,7 +74,8 @@ class Submission:
     """A request for a run, checked for form but not yet for whether this host can do it.
 
     The engine owns `archive` from here on, also when it refuses. `fingerprint` identifies the request's content.
-    `start` asks for a sandbox that is booted, or restored, for this workload alone; without it the fastest way counts.
+    `actor` is who asks, for the audit log; None where it is not to be noted. `start` asks for a sandbox that is booted,
+    or restored, for this workload alone; without it the fastest way counts.
     """
 
     spec: WorkloadSpec
@@ -81,6 +85,7 @@ class Submission:
     idempotency_key: str | None = None
     fingerprint: str = ""
     start: StartKind | None = None
+    actor: str | None = None
 
 
 class Engine:
@@ -92,13 +97,20 @@ class Engine:
         self._backends = backends
         self._node_id = node_id
         self._capabilities: dict[Isolation, Capabilities] = {}
+        self._quotas = Quotas()
+        self._policies_read_at = float("-inf")
         self._admission = Admission(
-            places=settings.running_limit, mem_mb=settings.memory_limit_mb, queue_limit=settings.queue_limit
+            places=settings.running_limit,
+            mem_mb=settings.memory_limit_mb,
+            queue_limit=settings.queue_limit,
+            weight=self._quotas.weight,
         )
         self._pools = Pools(settings.start_timeout_s)
         self._changes = Changes()
         runner = Runner(store, self._admission, self._pools, backends, node_id, self._changes)
-        self._dispatcher = Dispatcher(store, self._admission, runner, settings.data_dir / "uploads", self._changes)
+        self._dispatcher = Dispatcher(
+            store, self._admission, runner, settings.data_dir / "uploads", self._changes, self._quotas
+        )
         self._new_id = IdMaker()
         self._started_at = datetime.now(UTC)
         metrics.workloads_queued.set_function(lambda: self._admission.queued)
@@ -110,6 +122,7 @@ class Engine:
         async with self._pools.open(), asyncio.TaskGroup() as tasks:
             self._dispatcher.use(tasks)
             await self._prepare_backends()
+            await self._recall()
             await self._dispatcher.recover()
             try:
                 yield self
@@ -121,9 +134,9 @@ class Engine:
         """What each isolation can do here, as its probe found."""
         return self._capabilities
 
-    def check(self, spec: WorkloadSpec) -> None:
+    def check(self, spec: WorkloadSpec, tenant: str) -> None:
         """Raise Refused for what could not be run here and now."""
-        self._decide(Submission(spec, tenant=""))
+        self._decide(Submission(spec, tenant))
 
     async def run(self, submission: Submission) -> Workload:
         """Run and wait for the end. Being cancelled kills the workload and returns when it is verified dead."""
@@ -313,8 +326,9 @@ class Engine:
     async def _admit(self, submission: Submission, *, attached: bool) -> Live | str:
         """Accept a submission and begin its life; or the id of the workload its idempotency key already made."""
         try:
+            await self._refresh_policies()
             spec, chosen = self._decide(submission)
-        except Refused:
+        except CaissonError:
             await discard(submission.archive)
             raise
         workload = Workload(
@@ -339,6 +353,17 @@ class Engine:
         )
         live = self._dispatcher.begin(workload, chosen.isolation, submission.tenant, spec, submission.archive, new)
         live.start = submission.start
+        self._quotas.accepted(submission.tenant)
+        if submission.actor is not None:
+            self._store.note(
+                AuditEntry(
+                    at=workload.created_at,
+                    tenant=submission.tenant,
+                    actor=submission.actor,
+                    action="workload.run",
+                    target=workload.id,
+                )
+            )
         await live.accepted.wait()
         match live.failure:
             case None:
@@ -356,13 +381,28 @@ class Engine:
             case failure:
                 raise _storage_failed(failure)
 
+    async def _recall(self) -> None:
+        """What tenants used before this server began to count."""
+        for tenant, hour, cpu_ms in await self._store.cpu_spent(datetime.now(UTC) - timedelta(hours=HOURS)):
+            self._quotas.spent(tenant, cpu_ms, hour)
+        await self._refresh_policies()
+
+    async def _refresh_policies(self) -> None:
+        """`caisson tenants` writes to the store from another process; it counts within this long."""
+        if monotonic() - self._policies_read_at >= POLICIES_FOR_S:
+            self._policies_read_at = monotonic()
+            self._quotas.set_policies(await self._store.tenants())
+
     def _decide(self, submission: Submission) -> tuple[WorkloadSpec, Route]:
         """Whether and where it can run. Raises Refused."""
         if self._dispatcher.draining:
             raise Refused(503, Refusal.SHUTTING_DOWN, "the server is shutting down", retry_after_s=5)
         spec = submission.spec
-        chosen = route(spec.runtime, spec.isolation, spec.network, self._capabilities)
+        chosen = route(
+            spec.runtime, spec.isolation, spec.network, self._capabilities, self._quotas.least(submission.tenant)
+        )
         spec = normalise(spec, submission.archive_names)
+        self._quotas.check(submission.tenant, spec.resources.mem_mb)
         self._admission.check(spec.resources.mem_mb)
         return spec, chosen
 

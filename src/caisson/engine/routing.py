@@ -37,8 +37,12 @@ def route(
     choice: IsolationChoice,
     network: Network,
     capabilities: Mapping[Isolation, Capabilities],
+    least: Isolation | None = None,
 ) -> Route:
-    """Decide. Raises Refused: 422 naming the member that makes it impossible here, 503 if no backend works at all."""
+    """Decide; nothing weaker than `least` is chosen.
+
+    Raises Refused: 422 naming the member that makes it impossible here, 503 if no backend works at all.
+    """
     if not any(found.available for found in capabilities.values()):
         reasons = "; ".join(f"{name}: {found.reason}" for name, found in sorted(capabilities.items()))
         raise Refused(
@@ -49,9 +53,19 @@ def route(
         )
     if choice is not IsolationChoice.AUTO:
         isolation = Isolation(choice.value)
+        if too_weak(isolation, least):
+            raise Refused(
+                422, Refusal.UNSUPPORTED, f"this tenant's workloads need at least {least}", member="isolation"
+            )
         _check(runtime, isolation, network, capabilities, asked=True)
         return Route(isolation, f"{isolation} was asked for")
-    return _auto(runtime, network, capabilities)
+    return _auto(runtime, network, capabilities, least)
+
+
+def too_weak(isolation: Isolation, least: Isolation | None) -> bool:
+    """True if a tenant that needs at least `least` must not have this one. The model lists them by strength."""
+    order = list(Isolation)
+    return least is not None and order.index(isolation) < order.index(least)
 
 
 def options(
@@ -69,10 +83,16 @@ def options(
     return found
 
 
-def _auto(runtime: Runtime, network: Network, capabilities: Mapping[Isolation, Capabilities]) -> Route:
+def _auto(
+    runtime: Runtime, network: Network, capabilities: Mapping[Isolation, Capabilities], least: Isolation | None
+) -> Route:
     passed_over: list[Refused] = []
     emulated: Isolation | None = None
     for isolation in PREFERENCE[runtime]:
+        if too_weak(isolation, least):
+            message = f"this tenant's workloads need at least {least}"
+            passed_over.append(Refused(422, Refusal.UNSUPPORTED, message, member="runtime"))
+            continue
         try:
             found = _check(runtime, isolation, network, capabilities, asked=False)
         except Refused as refused:

@@ -15,6 +15,8 @@ from caisson.store import chunks, tables
 from caisson.store.errors import IdempotencyClash, IllegalTransition
 from caisson.store.instants import to_us
 from caisson.store.records import LogChunk, NewWorkload
+from caisson.store.tenants import note
+from caisson.tenants import AuditEntry
 
 Row = dict[str, Any]
 
@@ -41,12 +43,19 @@ class Append:
     chunk: LogChunk
 
 
-Write = Insert | Move | Append
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Add to the audit log."""
+
+    entry: AuditEntry
+
+
+Write = Insert | Move | Append | Note
 
 
 def chunk_of(write: Write) -> LogChunk | None:
     """The log lines that a write brings."""
-    return None if isinstance(write, Insert) else write.chunk
+    return write.chunk if isinstance(write, Move | Append) else None
 
 
 @dataclass(slots=True)
@@ -67,6 +76,8 @@ def fold(writes: Iterable[Write]) -> dict[str, Change]:
     changes: defaultdict[str, Change] = defaultdict(Change)
     for write in writes:
         match write:
+            case Note():
+                pass  # of no workload
             case Insert(new):
                 if new.workload.id in changes:
                     raise Contradiction(f"workload {new.workload.id} was written before it was inserted")
@@ -99,6 +110,7 @@ def apply(connection: Connection, writes: Sequence[Write]) -> None:
     _insert(connection, [(change, change.new) for change in changes.values() if change.new is not None])
     _move(connection, [change.moves for change in changes.values() if change.new is None and change.moves])
     _append(connection, [chunk for change in changes.values() for chunk in change.chunks])
+    note(connection, [write.entry for write in writes if isinstance(write, Note)])
 
 
 def find_clash(connection: Connection, new: NewWorkload) -> IdempotencyClash | None:
@@ -150,7 +162,7 @@ def _move_statement(target: Status) -> Update:
     return (
         update(table)
         .where(table.c.id == bindparam("workload"), allowed)
-        .values({name: bindparam(name) for name in ("status", "start", "finished_at_us", "total_ms", "body")})
+        .values({name: bindparam(name) for name in ("status", "start", "finished_at_us", "total_ms", "cpu_ms", "body")})
     )
 
 
@@ -164,6 +176,7 @@ def _state(workload: Workload) -> Row:
         "start": workload.start.value if workload.start else None,
         "finished_at_us": to_us(workload.finished_at) if workload.finished_at else None,
         "total_ms": workload.timings.total_ms,
+        "cpu_ms": workload.usage.cpu_ms,
         "body": _encode(workload),
     }
 

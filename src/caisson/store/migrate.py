@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from caisson.store.database import store_error
 from caisson.store.errors import StoreError
 
-NEWEST = "0002"
+NEWEST = "0003"
 """The revision that `tables` describes."""
 _LOCK_ID = 0xCA1550
 """Any number, as long as every Caisson uses the same."""

@@ -75,11 +75,13 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep removed: finished workloads by age, logs of others by size, idempotency keys, and benchmarks."""
+    """What a sweep removed: finished workloads by age, logs of others by size, idempotency keys, entries of
+    the audit log, and benchmarks."""
 
     workloads: int
     logs: int
     idempotency_keys: int
+    audit: int = 0
     benchmarks: int = 0
 
 

@@ -17,14 +17,15 @@ from caisson.answers import Counts, WorkloadPage
 from caisson.benchmark import Benchmark, BenchmarkHead, BenchmarkPage, BenchmarkResult
 from caisson.model import LogLine, Workload
 from caisson.settings import Settings
-from caisson.store import benchmarks, keys, retention
-from caisson.store.batch import Append, Insert, Move
+from caisson.store import benchmarks, keys, retention, tenants
+from caisson.store.batch import Append, Insert, Move, Note
 from caisson.store.database import READERS, lay_out_log, reading_engine, store_error, writing_engine
 from caisson.store.errors import IdempotencyClash, IllegalTransition, StoreError
 from caisson.store.migrate import migrate
 from caisson.store.reads import logs, stats, workloads
 from caisson.store.records import ApiKey, Finished, ListQuery, LogChunk, NewWorkload, Stored, Swept
 from caisson.store.writer import Writer
+from caisson.tenants import AuditEntry, AuditPage, TenantPolicy
 
 __all__ = ["IdempotencyClash", "IllegalTransition", "Store", "StoreError", "open_store"]
 
@@ -120,6 +121,11 @@ class Store:
             idempotency_keys=await self._repeat(
                 lambda connection: retention.remove_keys_before(connection, oldest_key)
             ),
+            audit=await self._repeat(
+                lambda connection: tenants.forget_before(
+                    connection, now - timedelta(days=settings.audit_days), retention.STEP
+                )
+            ),
             benchmarks=await self._repeat(
                 lambda connection: retention.remove_benchmarks_before(connection, oldest_end)
             ),
@@ -154,6 +160,33 @@ class Store:
     async def benchmarks_interrupted(self, node_id: str, why: str, now: datetime) -> int:
         """Settle the benchmarks of a server of this node that is no more; returns how many."""
         return await self._writer.call(lambda connection: benchmarks.interrupted(connection, node_id, why, now))
+
+    def note(self, entry: AuditEntry) -> Awaitable[None]:
+        """Add to the audit log."""
+        return self._writer.submit(Note(entry))
+
+    async def noted(
+        self,
+        limit: int,
+        before: int | None = None,
+        tenant: str | None = None,
+        actor: str | None = None,
+        action: str | None = None,
+    ) -> AuditPage:
+        """A page of the audit log, newest first."""
+        return await self._read(tenants.noted, limit, before, {"tenant": tenant, "actor": actor, "action": action})
+
+    async def put_tenant(self, name: str, policy: TenantPolicy | None) -> bool:
+        """Set a tenant's policy, or remove it with None; False if there was none to remove."""
+        return await self._writer.call(lambda connection: tenants.put(connection, name, policy))
+
+    async def tenants(self) -> dict[str, TenantPolicy]:
+        """Every policy there is, by the tenant's name."""
+        return await self._read(tenants.policies)
+
+    async def cpu_spent(self, since: datetime) -> builtins.list[tuple[str, int, float]]:
+        """CPU milliseconds of the workloads that ended since then, by tenant and hour since 1970."""
+        return await self._read(tenants.cpu_spent, since)
 
     async def create_key(self, key: ApiKey) -> None:
         """Store a new API key."""

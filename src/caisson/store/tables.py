@@ -13,6 +13,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     String,
@@ -44,6 +45,7 @@ workloads = Table(
     Column("start", String(16)),
     Column("finished_at_us", BigInteger),
     Column("total_ms", Float),
+    Column("cpu_ms", Float),
     Column("body", LargeBinary, nullable=False),
     CheckConstraint("(finished_at_us IS NULL) = (status IN ('pending', 'running'))", name="finished_when_terminal"),
     Index("workloads_newest", "tenant", "id", "isolation_used", "runtime"),
@@ -129,3 +131,28 @@ benchmarks = Table(
     Index("benchmarks_by_end", "finished_at_us"),
 )
 """One row a benchmark; its samples are apart from what a list shows."""
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("policy", LargeBinary, nullable=False),
+)
+"""Policies as JSON, of the tenants that have one."""
+
+audit = Table(
+    "audit",
+    metadata,
+    # SQLite numbers rows by itself only where the type is exactly this one.
+    Column("seq", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("tenant", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("detail", String),
+    Index("audit_by_age", "at_us"),
+    Index("audit_by_tenant", "tenant", "seq"),
+    sqlite_autoincrement=True,
+)
+"""Who did what. A trigger refuses changes of rows; only the sweep removes any."""

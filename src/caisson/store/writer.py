@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from caisson import metrics
 from caisson.errors import CaissonError
-from caisson.store.batch import Append, Insert, Move, Write, apply, chunk_of, drop_chunk, find_clash
+from caisson.store.batch import Append, Insert, Move, Note, Write, apply, chunk_of, drop_chunk, find_clash
 from caisson.store.database import concerns_everyone, store_error
 from caisson.store.errors import StoreError
 from caisson.store.records import LogChunk
@@ -235,6 +235,8 @@ def _size_bytes(write: Write) -> int:
             return ROW_BYTES + len(workload.output) + (_text_bytes(chunk) if chunk else 0)
         case Append(chunk):
             return ROW_BYTES + _text_bytes(chunk)
+        case Note():
+            return ROW_BYTES
 
 
 def _text_bytes(chunk: LogChunk) -> int:

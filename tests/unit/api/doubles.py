@@ -27,6 +27,7 @@ from caisson.settings import Settings
 from caisson.store.errors import StoreError
 from caisson.store.records import ApiKey, KeyScope, ListQuery
 from caisson.store.store import Store
+from caisson.tenants import AuditEntry
 
 KNOWN_ID = "01J00000000000000000000000"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -114,6 +115,7 @@ class KeysDouble:
 
     keys: dict[str, ApiKey] = field(default_factory=dict)
     touched: list[str] = field(default_factory=list)
+    noted: list[AuditEntry] = field(default_factory=list)
     fails: bool = False
 
     def add(self, secret: str, *scopes: str, **changes: Any) -> None:
@@ -125,6 +127,9 @@ class KeysDouble:
         if self.fails:
             raise StoreError("the disk is full")
         return next((key for key in self.keys.values() if key.digest == digest and key.valid(datetime.now(UTC))), None)
+
+    def note(self, entry: AuditEntry) -> None:
+        self.noted.append(entry)
 
     async def touch_key(self, digest: str, now: datetime) -> None:
         self.touched.append(digest)

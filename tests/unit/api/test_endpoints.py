@@ -140,6 +140,7 @@ async def test_the_description_covers_every_endpoint_and_refers_to_nothing_missi
         "GET /v1/nodes",
         "GET /v1/nodes/{id}",
         "GET /v1/stats",
+        "GET /v1/audit",
         "POST /v1/benchmarks",
         "GET /v1/benchmarks",
         "GET /v1/benchmarks/{id}",
