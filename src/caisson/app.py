@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from ulid import ULID
 
 from caisson import __version__, telemetry
+from caisson.api.protocol import BoundedProtocol
 from caisson.api.server import create_app
 from caisson.backends import load_backends
 from caisson.compare.service import Benchmarks
@@ -66,7 +67,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         server = _Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=BoundedProtocol,
                 ws="none",
                 lifespan="off",
                 access_log=False,
