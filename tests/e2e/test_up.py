@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx2
 
+from caisson.images.catalog import Catalog
+from tests.helpers.images import IMAGES_DIR
 from tests.helpers.leaks import cgroups_naming
 from tests.helpers.server import free_port, wait_until
 
@@ -22,7 +24,12 @@ UP = Path(__file__).resolve().parents[2] / "scripts/up"
 @contextmanager
 def running_up(folder: Path, listen: str) -> Iterator[subprocess.Popen[bytes]]:
     """`scripts/up` in a process group of its own, as a shell starts it; its output goes to `folder`/up.log."""
-    given = {"LISTEN": listen, "DATA_DIR": str(folder / "data"), "NODE_ID": f"up-{os.getpid()}"}
+    given = {
+        "LISTEN": listen,
+        "DATA_DIR": str(folder / "data"),
+        "NODE_ID": f"up-{os.getpid()}",
+        "IMAGES_DIR": str(IMAGES_DIR),
+    }
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder)}
     environment |= {f"CAISSON_{name}": value for name, value in given.items()}
     with (folder / "up.log").open("wb") as log:
@@ -37,7 +44,7 @@ def running_up(folder: Path, listen: str) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(30)
 
 
-def test_every_example_says_hello_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+def test_every_example_says_hello_and_ctrl_c_leaves_nothing(images: Catalog, tmp_path: Path) -> None:
     log = tmp_path / "up.log"
     with running_up(tmp_path, listen := f"127.0.0.1:{free_port()}") as up:
         wait_until(lambda: up.poll() is not None or "Caisson serves on" in log.read_text(), "up to be up", 60)

@@ -11,8 +11,9 @@ import pytest
 
 from caisson.cli.progress import shown
 from caisson.images import definitions, tree
-from caisson.images.build import ensure, pack
+from caisson.images.build import pack
 from caisson.images.catalog import Catalog, Image
+from caisson.images.making import build_all
 from caisson.images.manifest import EROFS, ROOT, Manifest
 
 IMAGES_DIR = Path(__file__).resolve().parents[2] / "build" / "images"
@@ -24,8 +25,7 @@ def provide_guest_images() -> None:
     """Build the images that are missing or out of date, where this machine can. Takes minutes the first time."""
     if all(shutil.which(program) for program in NEEDED):
         with shown() as report:
-            for name in definitions.names():
-                asyncio.run(ensure(Catalog(IMAGES_DIR), definitions.load(name), report=report))
+            asyncio.run(build_all(Catalog(IMAGES_DIR), definitions.names(), missing=True, report=report))
 
 
 def guest_images() -> Catalog:

@@ -46,8 +46,7 @@ def build(
     from caisson.images import definitions
 
     with _catalog(images_dir) as catalog, progress.shown() as report:
-        wanted = [_definition(name) for name in names or definitions.names()]
-        images = asyncio.run(_build(catalog, wanted, missing, mirror, report))
+        images = asyncio.run(_build(catalog, names or definitions.names(), missing, mirror, report))
     _print(catalog, images, json)
 
 
@@ -166,25 +165,11 @@ def verify(names: Names = None, images_dir: ImagesDir = None) -> None:
         fail("make what is damaged anew: caisson images rm NAME, caisson images build NAME")
 
 
-async def _build(catalog: Catalog, wanted: list[Any], missing: bool, mirror: str | None, report: Report) -> list[Image]:
-    from caisson.images.build import build, ensure
-    from caisson.images.kernels import NAMES, build_kernel
+async def _build(catalog: Catalog, wanted: list[str], missing: bool, mirror: str | None, report: Report) -> list[Image]:
+    from caisson.images.making import build_all
 
     catalog.sweep()
-    built = []
-    for definition in wanted:
-        make = build_kernel if definition.name in NAMES else build
-        if missing:
-            built.append(await ensure(catalog, definition, make=make, mirror=mirror, report=report))
-        else:
-            built.append(await make(catalog, definition, mirror=mirror, report=report))
-    return built
-
-
-def _definition(name: str) -> Any:
-    from caisson.images import definitions, kernels
-
-    return kernels.definition(name) if name in kernels.NAMES else definitions.load(name)
+    return await build_all(catalog, wanted, missing=missing, mirror=mirror, report=report)
 
 
 async def _pull(

@@ -15,9 +15,9 @@ from ulid import ULID
 
 from caisson.answers import BuildableImage, ImageJob, ImageJobKind, ImageJobStatus, ImageList, ImageView
 from caisson.errors import CaissonError, Refusal, Refused
-from caisson.images import definitions
-from caisson.images.build import build
+from caisson.images import making
 from caisson.images.catalog import Catalog, Image
+from caisson.images.definitions import Definition
 from caisson.images.errors import ImageMissing
 from caisson.images.progress import Progress, Report
 from caisson.images.sources import open_source
@@ -74,7 +74,7 @@ class ImageJobs:
         images = await asyncio.to_thread(self.catalog.images)
         return ImageList(
             images=[self._view(image) for image in images],
-            buildable=[_buildable(definitions.load(name), self.catalog.find(name)) for name in definitions.names()],
+            buildable=[_buildable(making.definition(name), self.catalog.find(name)) for name in making.names()],
             source=self._source,
             jobs=[entry.view for entry in reversed(self._jobs.values())],
         )
@@ -82,7 +82,8 @@ class ImageJobs:
     def start_build(self, name: str) -> ImageJob:
         """Begin to build an image. Raises Refused: 404 for one that has no definition, 409 while it is worked on."""
         definition = _definition(name)
-        return self._start(ImageJobKind.BUILD, name, lambda report: build(self.catalog, definition, report=report))
+        make = making.maker(name)
+        return self._start(ImageJobKind.BUILD, name, lambda report: make(self.catalog, definition, report=report))
 
     def start_pull(self, name: str) -> ImageJob:
         """Begin to pull an image. Raises Refused: as `start_build`, and 422 where no source is set."""
@@ -178,14 +179,14 @@ class ImageJobs:
         )
 
 
-def _definition(name: str) -> definitions.Definition:
+def _definition(name: str) -> Definition:
     try:
-        return definitions.load(name)
+        return making.definition(name)
     except ImageMissing as error:
         raise Refused(404, Refusal.NOT_FOUND, error.message, member="name") from error
 
 
-def _buildable(definition: definitions.Definition, image: Image | None) -> BuildableImage:
+def _buildable(definition: Definition, image: Image | None) -> BuildableImage:
     return BuildableImage(
         name=definition.name,
         summary=definition.summary,

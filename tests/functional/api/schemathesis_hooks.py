@@ -20,7 +20,7 @@ BEYOND_SCHEMAS = {
     "resources.mem_mb": "not more memory than there is",
 }
 """Reasons and members of refusals that a schema cannot foresee, and what they are about."""
-IMAGES = {"base", "python", "node", "go"}
+IMAGES = {"base", "python", "node", "go", "kernel", "kernel-cloud"}
 """To build one takes minutes and the network; test_images.py tests it."""
 
 
