@@ -15,7 +15,7 @@ from caisson.model import Stream
 from caisson.sandbox.agent import run
 from caisson.sandbox.channel import Channel
 from caisson.sandbox.contract import Event, Exited, Job, Output, Raised, Result
-from caisson.sandbox.launch import Program
+from caisson.sandbox.launch import Launch, Program
 from caisson.sandbox.protocol import Exit
 from caisson.sandbox.runtimes.go import BINARY_PATH, EXCEPTION_MARK
 from caisson.sandbox.runtimes.launching import launch, launch_build
@@ -47,6 +47,7 @@ async def run_compiled(
     *,
     binary: bytes | None,
     on_binary: Callable[[bytes], None],
+    pids: int | None = None,
     on_exit: Callable[[Exit], None] | None = None,
     on_death: Callable[[], Awaitable[Exited | None]] | None = None,
 ) -> AsyncGenerator[Event, None]:
@@ -54,15 +55,17 @@ async def run_compiled(
 
     `on_binary` gets what was compiled here. It came out of a sandbox in which only this job's compiler ran, and may be
     kept for the same sources and the same toolchain (`source_digest`), and for nothing else. Text of the compiler is
-    on stderr; if it refuses the code, that is `invalid_code`.
+    on stderr; if it refuses the code, that is `invalid_code`. `pids` limits the processes of either.
     """
-    start = launch(job, env)
+    start = replace(launch(job, env), limit_pids=pids)
     stream = _BUILD_STREAM
     if binary is not None:
         start = replace(start, programs=(*start.programs, Program(BINARY_PATH, binary)))
     else:
         built: list[bytes] = []
-        async with aclosing(_build(channel, job, env, built, on_death)) as events:
+        async with aclosing(
+            _build(channel, job, replace(launch_build(job, env), limit_pids=pids), built, on_death)
+        ) as events:
             async for event in events:
                 yield event
                 if isinstance(event, Exited):
@@ -81,7 +84,7 @@ async def run_compiled(
 async def _build(
     channel: Channel,
     job: Job,
-    env: Mapping[str, str],
+    compiler: Launch,
     built: list[bytes],
     on_death: Callable[[], Awaitable[Exited | None]] | None,
 ) -> AsyncGenerator[Event, None]:
@@ -90,7 +93,7 @@ async def _build(
     quiet = replace(
         job, stdin=b"", resources=msgspec.structs.replace(job.resources, max_output_bytes=MOST_BINARY_BYTES)
     )
-    events = run(channel, quiet, launch_build(job, env), stream=_BUILD_STREAM, on_death=on_death)
+    events = run(channel, quiet, compiler, stream=_BUILD_STREAM, on_death=on_death)
     async with aclosing(events):
         async for event in events:
             if isinstance(event, Output):

@@ -13,7 +13,6 @@ from caisson.backends.leftovers import reclaim
 from caisson.backends.microvm.boot import Booter, Kind
 from caisson.backends.microvm.choice import Choice, choose
 from caisson.backends.microvm.kernel import find_kernel, prepare_kernel
-from caisson.backends.microvm.launching import harness_of
 from caisson.backends.microvm.place import Places
 from caisson.backends.microvm.sizes import size_class
 from caisson.backends.microvm.snapshot import Key, Templates
@@ -24,6 +23,7 @@ from caisson.images.errors import ImageMissing
 from caisson.model import Isolation, Resources, Runtime
 from caisson.sandbox.contract import BackendContext, Capabilities, Sandbox, SandboxSpec
 from caisson.sandbox.guest import guest_folder
+from caisson.sandbox.runtimes.launching import harness_command
 from caisson.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -110,7 +110,7 @@ class MicrovmBackend:
         try:
             lease = self._catalog.lease(image)
             with lease:
-                async with self._booter.boot(Kind(spec, image, harness_of(spec.runtime))) as sandbox:
+                async with self._booter.boot(Kind(spec, image, _harness(spec.runtime))) as sandbox:
                     yield sandbox
         except ImageMissing as error:
             raise _no_image(image.name) from error
@@ -175,3 +175,9 @@ class MicrovmBackend:
 
 def _no_image(name: str) -> Unavailable:
     return Unavailable(f"there is no guest image `{name}` on this host", fix=f"caisson images build {name}")
+
+
+def _harness(runtime: Runtime) -> tuple[str, ...]:
+    """What waits in a machine. Copies of a Python would share the seed of its hashes; only a new one has a new seed."""
+    command = harness_command(runtime)
+    return (*command, "--restart-on-renew") if runtime is Runtime.PYTHON else command

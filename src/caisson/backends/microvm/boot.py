@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,11 @@ class Kind:
         return ram_mb(self.spec)
 
     @property
+    def env(self) -> Mapping[str, str]:
+        """Environment of the interpreter, and of programs."""
+        return {**ENVIRONMENT, **self.image.manifest.env}
+
+    @property
     def vcpus(self) -> int:
         """CPUs of the machine."""
         return 1
@@ -74,7 +79,7 @@ class Booter:
         """A machine that is READY and like no other. Raises StartFailed."""
         async with AsyncExitStack() as stack:
             try:
-                if self.templates is None:
+                if self.templates is None or kind.spec.start is StartKind.COLD:
                     sandbox = await self._fresh(kind, nic, stack)
                 else:
                     use = self.templates.use(self.key(kind, nic), lambda folder: self._make(kind, nic, folder))
@@ -104,7 +109,7 @@ class Booter:
     async def _fresh(self, kind: Kind, nic: Nic | None, stack: AsyncExitStack) -> MicrovmSandbox:
         home = await stack.enter_async_context(self.places.take(kind.ram_mb, kind.vcpus))
         machine, channel = await self._up(kind, nic, home, stack, to_save=False)
-        return MicrovmSandbox(home, kind.spec, machine, channel, StartKind.COLD, kind.ram_mb)
+        return _sandbox(home, kind, machine, channel, StartKind.COLD)
 
     async def _copy(
         self, kind: Kind, nic: Nic | None, template: Template, start: StartKind, stack: AsyncExitStack
@@ -121,7 +126,7 @@ class Booter:
             await renew(channel, home.id)
         except FAULTS as error:
             raise await explained(home.id, machine, error) from error
-        return MicrovmSandbox(home, kind.spec, machine, channel, start, kind.ram_mb)
+        return _sandbox(home, kind, machine, channel, start)
 
     async def _make(self, kind: Kind, nic: Nic | None, folder: Path) -> None:
         """Make a template's files from a boot that is used for nothing else."""
@@ -171,5 +176,9 @@ class Booter:
             drives=drives,
             nic=nic,
             agent=tuple(agent),
-            env={**ENVIRONMENT, **kind.image.manifest.env},
+            env=kind.env,
         )
+
+
+def _sandbox(home: Home, kind: Kind, machine: Machine, channel: Channel, start: StartKind) -> MicrovmSandbox:
+    return MicrovmSandbox(home, kind.spec, machine, channel, start=start, ram_mb=kind.ram_mb, env=kind.env)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 
-from caisson.backends.microvm.launching import launch_of
 from caisson.backends.microvm.meter import Meter
 from caisson.backends.microvm.vmm import End, EndKind, Home, Machine, VmmError
 from caisson.errors import SandboxCrashed, StartFailed
 from caisson.host.cgroup import CgroupError, Limits
-from caisson.model import StartKind, Usage
+from caisson.model import Runtime, StartKind, Usage
 from caisson.sandbox import agent
 from caisson.sandbox.agent import Renewal
 from caisson.sandbox.channel import Channel, ChannelClosed
+from caisson.sandbox.compiled import run_compiled
 from caisson.sandbox.contract import Event, Exited, Job, SandboxSpec
 from caisson.sandbox.protocol import Exit, FrameType, ProtocolError, encode_frame
+from caisson.sandbox.runtimes.launching import launch
 
+GUEST_PIDS = 256
+"""Processes and threads a program may have; more of them could silence the agent beside it."""
 IDLE_S = 0.25
 """A machine that nobody took for so long is stopped until somebody does: it then costs no CPU time at all."""
 RENEWAL_S = 10.0
@@ -34,15 +37,27 @@ class MicrovmSandbox:
     """A `Sandbox` of the contract."""
 
     def __init__(
-        self, home: Home, spec: SandboxSpec, machine: Machine, channel: Channel, start: StartKind, ram_mb: int
+        self,
+        home: Home,
+        spec: SandboxSpec,
+        machine: Machine,
+        channel: Channel,
+        *,
+        start: StartKind,
+        ram_mb: int,
+        env: Mapping[str, str],
     ) -> None:
-        """The agent's handshake is done, or the machine is a copy that runs and was renewed."""
+        """The agent's handshake is done, or the machine is a copy that runs and was renewed.
+
+        `env` is what the image wants in the environment of programs.
+        """
         self.id = home.id
         self.spec = spec
         self.start = start
         self._home = home
         self._machine = machine
         self._channel = channel
+        self._env = env
         self._meter = Meter(home.group, ram_mb)
         self._turn = asyncio.Lock()
         self._paused = False
@@ -87,13 +102,28 @@ class MicrovmSandbox:
         """See `Sandbox.run`."""
         await self._take(job)
         self._meter.begin()
-        events = agent.run(self._channel, job, launch_of(job), on_exit=self._account, on_death=self._explain)
+        events = self._events(job)
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, Exited):
                     self._meter.read()
                     event = replace(event, out_of_memory=event.out_of_memory or self._starved())
                 yield event
+
+    def _events(self, job: Job) -> AsyncGenerator[Event, None]:
+        if job.runtime is Runtime.GO:
+            return run_compiled(
+                self._channel,
+                job,
+                self._env,
+                binary=None,
+                on_binary=lambda _: None,
+                pids=GUEST_PIDS,
+                on_exit=self._account,
+                on_death=self._explain,
+            )
+        plan = replace(launch(job, self._env), limit_pids=GUEST_PIDS)
+        return agent.run(self._channel, job, plan, on_exit=self._account, on_death=self._explain)
 
     async def _take(self, job: Job) -> None:
         """Make the waiting machine the job's own: its limits, the clock of now, randomness of its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from caisson.model import StartKind
 from caisson.sandbox.contract import SandboxSpec
 
 MEMORY_CLASSES_MB = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)
@@ -15,9 +16,12 @@ HOST_OVERHEAD_BYTES = 128 << 20
 
 
 def size_class(spec: SandboxSpec) -> SandboxSpec:
-    """The spec with memory and disk rounded up."""
+    """The spec with memory and disk rounded up. Any machine that waits serves who does not mind how it started."""
     return replace(
-        spec, mem_mb=_round_up(spec.mem_mb, MEMORY_CLASSES_MB), disk_mb=_round_up(spec.disk_mb, DISK_CLASSES_MB)
+        spec,
+        mem_mb=_round_up(spec.mem_mb, MEMORY_CLASSES_MB),
+        disk_mb=_round_up(spec.disk_mb, DISK_CLASSES_MB),
+        start=None if spec.start is StartKind.WARM else spec.start,
     )
 
 
