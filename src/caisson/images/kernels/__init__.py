@@ -50,7 +50,7 @@ cd /build
 export KBUILD_BUILD_TIMESTAMP="@$SOURCE_DATE_EPOCH" KBUILD_BUILD_USER=caisson KBUILD_BUILD_HOST=caisson
 make --silent KCONFIG_ALLCONFIG=fragment allnoconfig
 make --silent --jobs="$(nproc)" vmlinux
-strip --strip-all --output=/{place}/vmlinux vmlinux
+strip --strip-all -o /{place}/vmlinux vmlinux
 cp .config /{place}/config
 cd /
 rm -r /build
