@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 
 import structlog
 
@@ -30,6 +30,8 @@ logger = structlog.get_logger(__name__)
 
 IMAGES = {Runtime.PYTHON: "python", Runtime.NODE: "node", Runtime.GO: "go", Runtime.BASH: "base"}
 """The guest image of each runtime."""
+TEMPLATE_S = 120.0
+"""Longest it may take to make a template, on whatever busy machine."""
 UID_OFFSET = 20_000
 """From the first user id of jails: those before are other backends'."""
 
@@ -85,7 +87,13 @@ class MicrovmBackend:
         }
 
     async def prepare(self, spec: SandboxSpec) -> None:
-        """See `Backend.prepare`. All it needs is here, or the probe would have said so."""
+        """See `Backend.prepare`. Makes the template, which takes as long as a boot."""
+        async with self._kind(self.pool_spec(spec)) as (booter, kind):
+            try:
+                async with asyncio.timeout(TEMPLATE_S):
+                    await booter.prepare(kind)
+            except TimeoutError as error:
+                raise Unavailable(f"no template of {spec.runtime} came up within {TEMPLATE_S:g} s") from error
 
     def boot(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:
         """See `Backend.boot`."""
@@ -100,6 +108,12 @@ class MicrovmBackend:
 
     @asynccontextmanager
     async def _boot(self, spec: SandboxSpec) -> AsyncIterator[Sandbox]:
+        async with self._kind(spec) as (booter, kind), booter.boot(kind) as sandbox:
+            yield sandbox
+
+    @asynccontextmanager
+    async def _kind(self, spec: SandboxSpec) -> AsyncIterator[tuple[Booter, Kind]]:
+        """What boots such a machine; while inside, its image stays. Raises Unavailable."""
         if self._booter is None:
             raise Unavailable("micro-VMs do not work on this host")
         if spec.network != "none":
@@ -107,13 +121,12 @@ class MicrovmBackend:
         image = self._catalog.find(IMAGES[spec.runtime])
         if image is None:
             raise _no_image(IMAGES[spec.runtime])
-        try:
-            lease = self._catalog.lease(image)
-            with lease:
-                async with self._booter.boot(Kind(spec, image, _harness(spec.runtime))) as sandbox:
-                    yield sandbox
-        except ImageMissing as error:
-            raise _no_image(image.name) from error
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._catalog.lease(image))
+            except ImageMissing as error:
+                raise _no_image(image.name) from error
+            yield self._booter, Kind(spec, image, _harness(spec.runtime))
 
     async def _prepare_kernel(self) -> Kernel:
         image = find_kernel(self._catalog)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from caisson.sandbox.protocol import NONCE_BYTES, ProtocolError
 
 logger = structlog.get_logger(__name__)
 
-BOOT_S = 10.0
+BOOT_S = 20.0
 """Longest one boot may take; after that it is tried once more, because a boot was seen to hang now and then."""
 SAVE_S = 20.0
 TRIES = 2
@@ -82,14 +82,26 @@ class Booter:
                 if self.templates is None or kind.spec.start is StartKind.COLD:
                     sandbox = await self._fresh(kind, nic, stack)
                 else:
-                    use = self.templates.use(self.key(kind, nic), lambda folder: self._make(kind, nic, folder))
-                    template, made = await stack.enter_async_context(use)
-                    start = StartKind.COLD if made else StartKind.RESTORED
+                    template = await stack.enter_async_context(self._template(self.templates, kind, nic))
+                    start = StartKind.COLD if template.take_first() else StartKind.RESTORED
                     sandbox = await self._copy(kind, nic, template, start, stack)
             except (*FAULTS, Damaged) as error:
                 raise StartFailed("the sandbox did not start", detail=str(error)) from error
             await stack.enter_async_context(sandbox.watched())
             yield sandbox
+
+    async def prepare(self, kind: Kind, nic: Nic | None = None) -> None:
+        """Make the template that `boot` will copy, if there is to be one. Raises StartFailed."""
+        if self.templates is None or kind.spec.start is StartKind.COLD:
+            return
+        try:
+            async with self._template(self.templates, kind, nic):
+                pass
+        except (*FAULTS, Damaged) as error:
+            raise StartFailed("the sandbox did not start", detail=str(error)) from error
+
+    def _template(self, templates: Templates, kind: Kind, nic: Nic | None) -> AbstractAsyncContextManager[Template]:
+        return templates.use(self.key(kind, nic), lambda folder: self._make(kind, nic, folder))
 
     def key(self, kind: Kind, nic: Nic | None = None) -> Key:
         """Everything a template depends on."""

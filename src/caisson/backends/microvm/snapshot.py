@@ -52,6 +52,13 @@ class Template:
     disk: Path
     """The machine's disk as it was at the same moment; to be copied."""
     users: int = 0
+    is_new: bool = False
+    """It was made in this process, and nothing was copied from it."""
+
+    def take_first(self) -> bool:
+        """True for the first one who asks after it was made: its machine, in truth, was booted."""
+        first, self.is_new = self.is_new, False
+        return first
 
     def close(self) -> None:
         """Let go of the memory; machines that map it keep it."""
@@ -68,23 +75,22 @@ class Templates:
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def use(self, key: Key, build: Callable[[Path], Awaitable[None]]) -> AsyncIterator[tuple[Template, bool]]:
-        """The template of this key, and whether it was made for this very call.
+    async def use(self, key: Key, build: Callable[[Path], Awaitable[None]]) -> AsyncIterator[Template]:
+        """The template of this key.
 
         `build` is called, by one of several callers, with an empty folder for `FILES`. Its failures are the caller's.
         """
         name = name_of(key)
         async with self._locks.setdefault(name, asyncio.Lock()):
             template = self._loaded.get(name)
-            made = False
             if template is None:
-                template, made = await self._provide(name, key, build)
+                template = await self._provide(name, key, build)
                 self._loaded[name] = template
             self._loaded.move_to_end(name)
             template.users += 1
         self._trim()
         try:
-            yield template, made
+            yield template
         finally:
             template.users -= 1
 
@@ -115,19 +121,21 @@ class Templates:
                     removed += 1
         return removed
 
-    async def _provide(self, name: str, key: Key, build: Callable[[Path], Awaitable[None]]) -> tuple[Template, bool]:
+    async def _provide(self, name: str, key: Key, build: Callable[[Path], Awaitable[None]]) -> Template:
         folder = self.folder / name
         if (folder / _MANIFEST).exists():
             try:
-                return await asyncio.to_thread(_load, folder, key), False
+                return await asyncio.to_thread(_load, folder, key)
             except (Damaged, OSError) as error:
                 logger.warning("template is damaged and will be made anew", template=name, error=str(error))
                 await asyncio.to_thread(_remove, folder)
         await self._build(folder, key, build)
         try:
-            return await asyncio.to_thread(_load, folder, key), True
+            template = await asyncio.to_thread(_load, folder, key)
         except OSError as error:
             raise Damaged(f"the template {name} cannot be read: {error}") from error
+        template.is_new = True
+        return template
 
     async def _build(self, folder: Path, key: Key, build: Callable[[Path], Awaitable[None]]) -> None:
         began = time.monotonic()
