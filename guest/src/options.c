@@ -116,6 +116,11 @@ bool options_read(struct options *options, int argc, char **argv) {
         fprintf(stderr, "caisson-agent: unexpected argument %s\n", argv[optind]);
         return false;
     }
+    /* It powers off what it is the init of, which must not be the machine of whoever tries it out. */
+    if (options->init && getpid() != 1) {
+        fprintf(stderr, "caisson-agent: --init is for process 1 of a machine\n");
+        return false;
+    }
     if (!has_nonce) {
         fprintf(stderr, "caisson-agent: --nonce is missing\n");
     }
