@@ -137,6 +137,8 @@ class Settings(BaseSettings):
     """Stored logs are removed, oldest workloads first, above this many MiB."""
     idempotency_hours: float = Field(default=24, gt=0)
     """How long an `Idempotency-Key` is remembered."""
+    key_guesses: int = Field(default=10, ge=0)
+    """Wrong API keys that may come from an address before it must wait. 0: any number."""
     audit_days: float = Field(default=365, ge=1)
     """Entries of the audit log are removed after this many days."""
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = ()

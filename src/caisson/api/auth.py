@@ -48,10 +48,10 @@ NOBODY = Principal(DEFAULT_TENANT, frozenset())
 class Authenticator:
     """Finds the principal of each request. Keys are looked up every time, so that a revoked one ends at once."""
 
-    def __init__(self, store: Store, *, keys_needed: bool) -> None:
+    def __init__(self, store: Store, *, keys_needed: bool, guesses: int = 10) -> None:
         self._store = store
         self._keys_needed = keys_needed
-        self._guesses = Guesses()
+        self._guesses = Guesses(guesses)
 
     async def authenticate(self, scope: Scope) -> Principal:
         """Raises Refused: 401 for a missing or unknown key, 403 for one that may not do this."""

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from time import monotonic
 
-FREE_GUESSES = 10
-"""Wrong keys that an address may present before it must wait; forgotten when it presents none for FORGET_S."""
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 900.0
 FORGET_S = 3600.0
+"""An address that presented no wrong key for this long begins anew."""
 MAX_ADDRESSES = 10_000
 MAX_KNOWN = 100
 """Keys remembered for each address as having been right."""
@@ -28,13 +27,15 @@ class _Guesser:
 
 
 class Guesses:
-    """What each address has tried. Bounded: the addresses not heard of for longest are forgotten first.
+    """What each address has tried: `free` wrong keys cost nothing; with 0, none ever does.
 
+    Bounded: the addresses not heard of for longest are forgotten first.
     A key that was right from an address is let through there also while others are barred: behind one proxy there are
     many clients, of whom one must not be able to lock out the others.
     """
 
-    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+    def __init__(self, free: int, now: Callable[[], float] = monotonic) -> None:
+        self._free = free
         self._now = now
         self._guessers: OrderedDict[str, _Guesser] = OrderedDict()
 
@@ -52,8 +53,8 @@ class Guesses:
             guesser.wrong = 0
         guesser.wrong += 1
         guesser.last_at = now
-        over = guesser.wrong - FREE_GUESSES
-        if over < 0:
+        over = guesser.wrong - self._free
+        if over < 0 or not self._free:
             return False
         guesser.barred_until = now + min(FIRST_WAIT_S * 2.0 ** min(over, 30), LONGEST_WAIT_S)
         return True

@@ -54,6 +54,12 @@ SUBMISSION: dict[str, Any] = {
 }
 
 
+STORED_SPEC: dict[str, Any] = {
+    "anyOf": [{"$ref": f"{SCHEMAS}WorkloadSpec"}, {"$ref": f"{SCHEMAS}WorkloadSpec{ARCHIVE_PART}"}]
+}
+"""A spec as it is kept, whose code may have come in an archive beside it."""
+
+
 def spec_forms(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The spec in each form it can have: code comes in exactly one way, and not every runtime takes every way."""
     languages = [str(runtime) for runtime in Runtime if runtime not in (Runtime.WASM, Runtime.OCI)]

@@ -41,7 +41,7 @@ def create_app(
     add_handlers(app)
     app.add_middleware(
         Guard,
-        authenticator=Authenticator(store, keys_needed=not loopback),
+        authenticator=Authenticator(store, keys_needed=not loopback, guesses=settings.key_guesses),
         loopback=loopback,
         trusted_hosts=settings.trusted_hosts,
     )

@@ -16,11 +16,11 @@ from caisson.answers import WorkloadPage
 from caisson.api.answers import json_response
 from caisson.api.connection import while_connected
 from caisson.api.openapi import LINKS, WORKLOAD_ID, Answer, operation
-from caisson.api.request_schema import SUBMISSION
+from caisson.api.request_schema import STORED_SPEC, SUBMISSION
 from caisson.api.services import note, principal, services, tenant
 from caisson.api.submissions import read_submission
 from caisson.errors import Refusal, Refused
-from caisson.model import IsolationChoice, Runtime, Status, Workload, WorkloadSpec, is_workload_id
+from caisson.model import IsolationChoice, Runtime, Status, Workload, is_workload_id
 from caisson.store.records import ListQuery
 
 MAX_WAIT_S = 300
@@ -159,7 +159,7 @@ async def kill_workload(request: Request, workload_id: WorkloadId) -> Response:
     **operation(
         "get_workload_spec",
         "Read what was asked for",
-        {200: Answer(WorkloadSpec, "The request, without an archive that came with it.")},
+        {200: Answer(STORED_SPEC, "The request, without an archive that came with it.")},
         (404,),
     ),
 )

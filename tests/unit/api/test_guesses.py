@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from caisson.api import guesses
-from caisson.api.guesses import FIRST_WAIT_S, FREE_GUESSES, LONGEST_WAIT_S, Guesses
+from caisson.api.guesses import FIRST_WAIT_S, LONGEST_WAIT_S, Guesses
 from tests.unit.api.doubles import EngineDouble, KeysDouble, client, make_app
+
+FREE_GUESSES = 10
 
 
 class Clock:
@@ -23,7 +25,7 @@ class Clock:
 
 def test_each_wrong_key_after_the_free_ones_doubles_the_wait_up_to_the_longest() -> None:
     clock = Clock()
-    tried = Guesses(clock)
+    tried = Guesses(FREE_GUESSES, clock)
     assert not any(tried.wrong("10.0.0.1") for _ in range(FREE_GUESSES - 1))
     assert tried.wait_s("10.0.0.1", "x") == 0
     waits = []
@@ -39,7 +41,7 @@ def test_each_wrong_key_after_the_free_ones_doubles_the_wait_up_to_the_longest()
 
 
 def test_others_and_keys_that_were_right_before_do_not_wait() -> None:
-    tried = Guesses(Clock())
+    tried = Guesses(FREE_GUESSES, Clock())
     tried.right("10.0.0.1", "good")
     for _ in range(100):
         tried.wrong("10.0.0.1")
@@ -49,7 +51,7 @@ def test_others_and_keys_that_were_right_before_do_not_wait() -> None:
 
 
 def test_a_network_is_one_guesser_and_addresses_in_another_form_are_the_same() -> None:
-    tried = Guesses(Clock())
+    tried = Guesses(FREE_GUESSES, Clock())
     for number in range(FREE_GUESSES):
         tried.wrong(f"2001:db8::{number:x}")
     assert tried.wait_s("2001:db8::ffff", "x") > 0
@@ -60,7 +62,7 @@ def test_a_network_is_one_guesser_and_addresses_in_another_form_are_the_same() -
 
 
 def test_it_is_bounded_however_many_addresses_come() -> None:
-    tried = Guesses(Clock())
+    tried = Guesses(FREE_GUESSES, Clock())
     for number in range(guesses.MAX_ADDRESSES + 100):
         tried.wrong(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
     for number in range(1_000):
