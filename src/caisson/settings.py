@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     """Where guest images are pulled from: `https://…`, `oci://HOST/PATH`, or a folder. Default: they are built here."""
     images_keys: Annotated[tuple[str, ...], NoDecode] = ()
     """Public keys (`ed25519:…`), separated by commas, one of which must have signed an image that is pulled."""
+    images_keep_days: float = Field(default=30, gt=0)
+    """Guest images that are not the current ones are removed when nothing has used them for this many days."""
+    images_keep_mb: int = Field(default=20_480, ge=0)
+    """Guest images that are not the current ones are removed, the longest unused first, above this many MiB in all."""
     images_signing_key: Path | None = None
     """PEM file of the ed25519 private key that `caisson images push` signs with."""
     oci_registries: Annotated[tuple[str, ...], NoDecode] = ()

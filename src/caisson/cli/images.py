@@ -147,6 +147,28 @@ def rm(references: References, images_dir: ImagesDir = None) -> None:
 
 
 @app.command()
+def prune(
+    days: Annotated[
+        float | None, typer.Option(min=0, metavar="N", help="Days unused. Default: CAISSON_IMAGES_KEEP_DAYS.")
+    ] = None,
+    mb: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="MiB that may stay. Default: CAISSON_IMAGES_KEEP_MB.")
+    ] = None,
+    images_dir: ImagesDir = None,
+) -> None:
+    """Remove images that are not current and long unused, as a server does every hour."""
+    from caisson.images.retention import collect
+
+    settings = load_settings()
+    keep_days = settings.images_keep_days if days is None else days
+    with _catalog(images_dir) as catalog:
+        catalog.sweep()
+        removed = collect(catalog, keep_days=keep_days, keep_mb=settings.images_keep_mb if mb is None else mb)
+    for image in removed:
+        typer.echo(f"{image.name} {image.version} is removed")
+
+
+@app.command()
 def verify(names: Names = None, images_dir: ImagesDir = None) -> None:
     """Read every byte of the images and compare it with their manifests."""
     from caisson.images.errors import ImageDamaged

@@ -30,6 +30,7 @@ from caisson.images.manifest import (
 
 CURRENT = "current"
 STAGING = ".staging"
+NOTE_USE_EVERY_S = 3600
 _FOLDER_DIGITS = 32
 
 
@@ -71,6 +72,11 @@ class Image:
     def installed_at_s(self) -> float:
         """When it came to this machine, in seconds since 1970."""
         return self.folder.stat().st_mtime
+
+    @property
+    def used_at_s(self) -> float:
+        """When it was last leased, or came here, in seconds since 1970; up to an hour ago is not told apart."""
+        return max(self.installed_at_s, (self.folder / MANIFEST).stat().st_mtime)
 
     def path(self, name: str) -> Path:
         """One of the files its manifest lists; raises ImageMissing if it lists no such file."""
@@ -125,6 +131,9 @@ class Catalog:
         if descriptor is None:
             raise ImageMissing(f"image {image.name} {image.version} is being removed")
         try:
+            if time.time() - image.used_at_s > NOTE_USE_EVERY_S:
+                with suppress(OSError):  # another user's catalogue
+                    os.utime(descriptor)
             yield image
         finally:
             os.close(descriptor)

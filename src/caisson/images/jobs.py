@@ -20,6 +20,7 @@ from caisson.images.catalog import Catalog, Image
 from caisson.images.definitions import Definition
 from caisson.images.errors import ImageMissing
 from caisson.images.progress import Progress, Report
+from caisson.images.retention import collect
 from caisson.images.sources import open_source
 from caisson.images.transfer import pull
 from caisson.settings import Settings
@@ -28,6 +29,8 @@ logger = structlog.get_logger(__name__)
 
 REMEMBERED = 50
 """Finished jobs that can still be read; a restart forgets all."""
+
+COLLECT_EVERY_S = 3600
 
 Work = Callable[[Report], Coroutine[Any, Any, Image]]
 
@@ -49,6 +52,7 @@ class ImageJobs:
 
     def __init__(self, settings: Settings) -> None:
         self.catalog = Catalog(settings.images_folder)
+        self._settings = settings
         self._source = settings.images_source
         self._keys = settings.images_keys
         self._jobs: dict[str, _Entry] = {}
@@ -62,10 +66,12 @@ class ImageJobs:
         await asyncio.to_thread(self.catalog.sweep)
         async with asyncio.TaskGroup() as group:
             self._group = group
+            collecting = group.create_task(self._collect())
             try:
                 yield self
             finally:
                 self._group = None
+                collecting.cancel()
                 for task in list(self._tasks):
                     task.cancel()
 
@@ -134,6 +140,19 @@ class ImageJobs:
         task.add_done_callback(self._tasks.discard)
         self._forget()
         return view
+
+    async def _collect(self) -> None:
+        """Remove old images from time to time."""
+        keep_days, keep_mb = self._settings.images_keep_days, self._settings.images_keep_mb
+        while True:
+            try:
+                removed = await asyncio.to_thread(collect, self.catalog, keep_days=keep_days, keep_mb=keep_mb)
+            except OSError as error:
+                logger.error("old images could not be removed", error=str(error))
+            else:
+                for image in removed:
+                    logger.info("old image removed", image=image.name, version=image.version, digest=image.digest)
+            await asyncio.sleep(COLLECT_EVERY_S)
 
     async def _work(self, entry: _Entry, work: Work) -> None:
         def report(progress: Progress) -> None:

@@ -49,6 +49,8 @@ async def open_source(address: str) -> AsyncIterator[Source]:
             yield RegistryPlace(client, address)
         elif address.startswith(("https://", "http://")):
             yield WebFolder(client, address)
+        elif "://" in address:
+            raise ImageError(f"{address} is neither an https nor an oci address")
         else:
             yield Folder(Path(address))
 
