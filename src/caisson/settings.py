@@ -68,6 +68,24 @@ class Settings(BaseSettings):
     """Backends to load, by entry-point name, separated by commas."""
     microvm_emulation: bool = False
     """Let micro-VMs run emulated where there is no KVM. Slow, and no security boundary."""
+    microvm_vmm: Literal["auto", "firecracker", "qemu"] = "auto"
+    """What runs micro-VMs. `auto`: Firecracker where KVM works and it is there or can be fetched, else QEMU."""
+    microvm_disk_mb_s: int = Field(default=0, ge=0)
+    """Most that a micro-VM under Firecracker reads and writes, in MiB a second for each disk. 0: no limit."""
+    microvm_network_mb_s: int = Field(default=0, ge=0)
+    """Most that a micro-VM under Firecracker sends, and receives, in MiB a second. 0: no limit."""
+    firecracker_bin: Path | None = None
+    """Firecracker's program. Default: the one downloaded, or installed."""
+    jailer_bin: Path | None = None
+    """Firecracker's jailer. Default: the one beside Firecracker, or installed."""
+    jailer: bool = True
+    """Start Firecracker through its jailer where the server runs as root. `false` is for finding faults only."""
+    auto_download: bool = True
+    """Download Firecracker and its jailer when they are missing and KVM works."""
+    firecracker_release: Path | None = None
+    """JSON file that names the release to download, for a mirror or another version. Default: the one shipped."""
+    microvm_kernel: Path | None = None
+    """The guest's kernel, with every driver built in. Default: the image `kernel`, or `kernel-cloud`."""
     microvm_snapshots: bool = True
     """Start micro-VMs as copies of a saved machine. `false`: each is booted."""
     templates_dir: Path | None = None

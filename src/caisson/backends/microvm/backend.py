@@ -12,7 +12,7 @@ import structlog
 from caisson.backends.leftovers import reclaim
 from caisson.backends.microvm.boot import Booter, Kind
 from caisson.backends.microvm.choice import Choice, choose
-from caisson.backends.microvm.kernel import find_kernel, prepare_kernel
+from caisson.backends.microvm.kernel import find_kernel, own_kernel, prepare_kernel
 from caisson.backends.microvm.place import Places
 from caisson.backends.microvm.sizes import size_class
 from caisson.backends.microvm.snapshot import Key, Templates
@@ -63,7 +63,7 @@ class MicrovmBackend:
                 kernel,
                 self._places,
                 self._folder / "kvm.json",
-                emulation=self._settings.microvm_emulation,
+                self._settings,
             )
             self._booter = Booter(choice.vmm, kernel, self._places, self._templates, self._folder / "disks")
         except SandboxError as error:
@@ -129,6 +129,14 @@ class MicrovmBackend:
             yield self._booter, Kind(spec, image, _harness(spec.runtime))
 
     async def _prepare_kernel(self) -> Kernel:
+        if self._settings.microvm_kernel is not None:
+            own = self._settings.microvm_kernel
+            try:
+                return await asyncio.to_thread(own_kernel, own, guest_folder(), self._folder / "kernel")
+            except OSError as error:
+                raise Unavailable(
+                    f"CAISSON_MICROVM_KERNEL: {error}", fix="set it to a kernel, or not at all"
+                ) from error
         image = find_kernel(self._catalog)
         try:
             return await asyncio.to_thread(prepare_kernel, image, guest_folder(), self._folder / "kernel")

@@ -132,9 +132,10 @@ class Booter:
         config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), nic)
         machine = await stack.enter_async_context(self.vmm.load(config, template.snapshot, home))
         write_state(home.folder, machine.pids, home.group.paths)
-        channel = await open_channel(machine, stack)
         try:
+            # Before the connection: Firecracker can make one only with a guest that runs.
             await machine.resume()
+            channel = await open_channel(machine, stack)
             await renew(channel, home.id)
         except FAULTS as error:
             raise await explained(home.id, machine, error) from error

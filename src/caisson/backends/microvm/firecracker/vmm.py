@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
+from caisson.backends.leftovers import remove_folder
 from caisson.backends.microvm.firecracker.api import Api, connected
 from caisson.backends.microvm.firecracker.jailer import API_SOCKET, LOG, METRICS, Programs, command_line, root_folder
 from caisson.backends.microvm.firecracker.machine import (
@@ -97,7 +98,12 @@ class FirecrackerVmm:
         if programs.jailer is not None and uid is None:
             raise VmmError("the jailer needs a user id for the machine")
         try:
-            root = Root(root_folder(programs, home.folder, home.id), uid)
+            folder = root_folder(programs, home.folder, home.id)
+            # The jailer leaves everything behind; and the home may be used for another try.
+            teardown.push(
+                lambda: asyncio.to_thread(remove_folder, home.folder / folder.relative_to(home.folder).parts[0])
+            )
+            root = Root(folder, uid)
             teardown.push(root.close)
             binds = _furnish(root, config, snapshot)
             log, metrics, serial = (
