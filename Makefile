@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web images up test check bench lock docs newcomer
+.PHONY: help setup web images up test check lab bench lock docs newcomer
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ check: ## Linters, types, and the rules of the house.
 	$(VENV)/python scripts/sizes
 	@if command -v shellcheck; then shellcheck scripts/lock tests/e2e/newcomer .ci/run src/caisson/sandbox/inside/go-build; else echo "no shellcheck here: skipped"; fi
 	$(VENV)/pytest -q tests/house
+
+lab: ## As root: run the tests that need KVM in an emulated machine that has it; arguments: `make lab ARGS="-k word"`.
+	@$(PYTHON) scripts/setup --test
+	@$(VENV)/python scripts/lab $(ARGS)
 
 bench: setup ## Measure this machine, beside peers, and write the figures to docs/performance.md.
 	@$(VENV)/python -m caisson.bench --write docs/performance.md
