@@ -13,10 +13,13 @@ from caisson.cli.progress import shown
 from caisson.images import definitions, tree
 from caisson.images.build import pack
 from caisson.images.catalog import Catalog, Image
+from caisson.images.kernels import CLOUD_KERNEL, KERNEL
 from caisson.images.making import build_all
 from caisson.images.manifest import EROFS, ROOT, Manifest
 
 IMAGES_DIR = Path(__file__).resolve().parents[2] / "build" / "images"
+TEMPLATES_DIR = IMAGES_DIR.with_name("templates")
+"""Saved machines, for all runs of the tests: each is made anew when what it is made of has changed."""
 EPOCH_S = 1_735_689_600
 NEEDED = ("mmdebstrap", "mkfs.erofs")
 
@@ -25,7 +28,10 @@ def provide_guest_images() -> None:
     """Build the images that are missing or out of date, where this machine can. Takes minutes the first time."""
     if all(shutil.which(program) for program in NEEDED):
         with shown() as report:
-            asyncio.run(build_all(Catalog(IMAGES_DIR), definitions.names(), missing=True, report=report))
+            catalog = Catalog(IMAGES_DIR)
+            # Our own kernel takes minutes to build, so it is used only where somebody has built it.
+            names = [*definitions.names(), *([] if catalog.find(KERNEL) else [CLOUD_KERNEL])]
+            asyncio.run(build_all(catalog, names, missing=True, report=report))
 
 
 def guest_images() -> Catalog:

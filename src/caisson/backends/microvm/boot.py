@@ -109,9 +109,10 @@ class Booter:
         return {
             **self.vmm.identity(config),
             "kernel": self.kernel.digest,
+            "agent": " ".join(config.agent),
+            "env": " ".join(f"{name}={value}" for name, value in config.env.items()),
             "image": kind.image.digest,
             "runtime": kind.spec.runtime,
-            "harness": " ".join(kind.harness),
             "ram_mb": str(config.ram_mb),
             "disk_mb": str(kind.spec.disk_mb),
             "vcpus": str(config.vcpus),

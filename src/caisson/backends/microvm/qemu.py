@@ -10,9 +10,17 @@ import socket
 import stat
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from caisson.backends.microvm.qemu_command import Descriptors, Engine, jailed, machine_type, qemu_arguments
+from caisson.backends.microvm.qemu_command import (
+    Descriptors,
+    Engine,
+    jailed,
+    kernel_command_line,
+    machine_type,
+    qemu_arguments,
+)
 from caisson.backends.microvm.qemu_machine import QemuMachine
 from caisson.backends.microvm.tap import open_tap
 from caisson.backends.microvm.vmm import Acceleration, Home, Machine, MachineConfig, Nic, Snapshot, VmmError
@@ -43,6 +51,10 @@ class QemuVmm:
             "version": self.version,
             "acceleration": self.acceleration,
             "machine": machine_type(config),
+            # How fast the counter runs is measured anew each time, and never quite the same.
+            "parameters": kernel_command_line(
+                MachineConfig(1, 1, config.kernel, ()), replace(self._engine, tsc_khz=self._engine.tsc_khz and 1)
+            ),
             "cpu": self._engine.cpu,
             "host_cpu": host_cpu(),
         }

@@ -62,7 +62,8 @@ def kernel_command_line(config: MachineConfig, engine: Engine) -> str:
     words += ["random.trust_cpu=on", "i8042.noaux", "i8042.nomux", "i8042.nopnp", "i8042.dumbkbd"]
     if engine.acceleration is Acceleration.EMULATED:
         # The guest's own measurement of an emulated counter fails now and then, and the boot hangs; so it is told.
-        words.append("notsc" if engine.tsc_khz is None else f"tsc_early_khz={engine.tsc_khz}")
+        # Told, it is not to mistrust the counter either: what it compares it with loses ticks on a busy host.
+        words += ["notsc"] if engine.tsc_khz is None else [f"tsc_early_khz={engine.tsc_khz}", "tsc=reliable"]
     if not config.kernel.needs_acpi:
         # Written here, since QEMU itself would add them at the end, where they are arguments of the agent.
         for number in range(_device_count(config)):

@@ -1,0 +1,176 @@
+"""A micro-VM: what it is, what makes each copy its own, what holds it back, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from caisson.backends.microvm.backend import MicrovmBackend
+from caisson.backends.microvm.qemu_machine import QemuMachine
+from caisson.backends.microvm.sandbox import IDLE_S, MicrovmSandbox
+from caisson.errors import SandboxCrashed
+from caisson.model import Resources, Runtime, StartKind
+from caisson.sandbox.contract import BackendContext, Job, Result, SandboxSpec
+from caisson.settings import Settings
+from tests.helpers.images import TEMPLATES_DIR
+from tests.helpers.leaks import cgroups_naming
+from tests.helpers.sandboxes import Ran, job, run_job
+
+SMALL = Resources(mem_mb=64, disk_mb=64, timeout_s=60)
+SPEC = SandboxSpec(Runtime.BASH, SMALL.mem_mb, SMALL.disk_mb)
+CLOCK_S = 0.010
+LOOK = """
+uname -r; id -u; cat /proc/1/comm; ls /sys/class/net; nproc
+touch /caisson/x 2>/dev/null || echo tools are read-only
+echo 1 >/usr/x 2>/dev/null || echo system is read-only
+echo kept >here && cat here
+grep -c . /proc/1/environ 2>/dev/null || echo no look at the agent
+"""
+OWN = """
+import os, random, socket, time, uuid
+def handler(input):
+    return {
+        "clock": time.time(), "getrandom": os.urandom(16).hex(), "uuid4": str(uuid.uuid4()), "random": random.random(),
+        "hash": hash("caisson"), "name": socket.gethostname(), "machine": open("/etc/machine-id").read(),
+    }
+"""
+
+
+def small(code: str, runtime: Runtime = Runtime.BASH, timeout_s: float = 60) -> Job:
+    return job(code, runtime=runtime, resources=Resources(mem_mb=64, disk_mb=64, timeout_s=timeout_s))
+
+
+def assert_nothing_left(microvm: MicrovmBackend) -> None:
+    """No folder and no control group of any machine of this node."""
+    assert list(microvm._places.sandboxes.iterdir()) == []
+    assert cgroups_naming(microvm._places._tree_name) == []
+
+
+def test_a_program_finds_a_machine_of_its_own_and_nothing_of_the_host(microvm: MicrovmBackend) -> None:
+    ran = run_job(microvm, small(LOOK), 60)
+    lines = ran.stdout.splitlines()
+    assert lines[0] != platform.release()
+    assert lines[1:5] == ["1000", "agent", "lo", "1"]
+    assert lines[5:] == ["tools are read-only", "system is read-only", "kept", "no look at the agent"]
+    assert ran.exited.code == 0
+    assert (ran.usage.cpu_ms or 1) > 0
+    assert_nothing_left(microvm)
+
+
+def test_copies_share_no_randomness_name_or_seed_and_know_the_time(microvm: MicrovmBackend) -> None:
+    """Of one template, at once and one after the other."""
+
+    async def one() -> tuple[float, dict[str, object], float]:
+        async with microvm.boot(microvm.pool_spec(SandboxSpec(Runtime.PYTHON, 64, 64))) as sandbox:
+            assert sandbox.start in (StartKind.RESTORED, StartKind.COLD)
+            ran = Ran()
+            before = time.time()
+            async for event in sandbox.run(small(OWN, Runtime.PYTHON)):
+                after = time.time()
+                ran.events.append(event)
+                if isinstance(event, Result):
+                    heard = after
+            return before, ran.result, heard
+
+    async def several() -> list[tuple[float, dict[str, object], float]]:
+        return [*await asyncio.gather(one(), one()), await one()]
+
+    told = asyncio.run(several())
+    for member in ("getrandom", "uuid4", "random", "hash", "name", "machine"):
+        assert len({str(said[member]) for _, said, _ in told}) == len(told), member
+    for before, said, after in told:
+        clock = said["clock"]
+        assert isinstance(clock, float)
+        assert before - CLOCK_S <= clock <= after + CLOCK_S
+
+
+def test_a_machine_that_waits_is_stopped_and_knows_the_time_when_it_goes_on(microvm: MicrovmBackend) -> None:
+    async def wait_and_ask() -> tuple[int, float, float, float]:
+        async with microvm.boot(microvm.pool_spec(SPEC)) as sandbox:
+            assert isinstance(sandbox, MicrovmSandbox)
+            await asyncio.sleep(IDLE_S + 0.5)
+            used = sandbox._home.group.read().cpu_us or 0
+            await asyncio.sleep(1)
+            used = (sandbox._home.group.read().cpu_us or 0) - used
+            assert await sandbox.ping(10)
+            ran, before = Ran(), time.time()
+            async for event in sandbox.run(small("date +%s.%N")):
+                ran.events.append(event)
+            return used, before, float(ran.stdout), time.time()
+
+    used_us, before, clock, after = asyncio.run(wait_and_ask())
+    assert used_us < 50_000, "a stopped machine costs next to nothing"
+    assert before - CLOCK_S <= clock <= after + CLOCK_S
+
+
+def test_memory_disk_and_processes_are_limited_and_each_says_so(microvm: MicrovmBackend) -> None:
+    hog = "kept = []\nwhile True: kept.append(bytearray(1 << 20))\n"
+    assert run_job(microvm, small(hog, Runtime.PYTHON), 90).exited.out_of_memory
+    filler = "with open('f', 'wb') as f:\n    while True: f.write(bytes(1 << 20))\n"
+    assert run_job(microvm, small(filler, Runtime.PYTHON), 90).raised.kind == "disk_full"
+    bomb = "bomb() { bomb | bomb & }; bomb; sleep 1; echo $(ls -d /proc/[0-9]* | wc -l) there"
+    ran = run_job(microvm, small(bomb), 20)
+    assert ran.timed_out or ran.exited is not None
+    assert ran.failure is None, "the agent beside a fork bomb still answers"
+    assert_nothing_left(microvm)
+
+
+def test_a_kernel_that_panics_and_a_vmm_that_is_killed_are_crashes_of_the_sandbox(microvm: MicrovmBackend) -> None:
+    async def crash(by: str) -> str:
+        async with microvm.boot(microvm.pool_spec(SPEC)) as sandbox:
+            assert isinstance(sandbox, MicrovmSandbox)
+            machine = sandbox._machine
+            try:
+                async for _ in sandbox.run(small("echo begun; sleep 60")):
+                    if by == "reset":
+                        # With `panic=-1` a panic and a reset are the same to whoever looks from outside.
+                        assert isinstance(machine, QemuMachine)
+                        await machine._qmp.execute("system_reset")
+                    else:
+                        os.kill(machine.pids[-1], signal.SIGKILL)
+            except SandboxCrashed as error:
+                return error.message
+        return "it went on"
+
+    assert "panicked" in asyncio.run(crash("reset"))
+    assert "died" in asyncio.run(crash("kill"))
+    assert_nothing_left(microvm)
+
+
+def test_a_dead_server_s_machines_are_removed_by_the_next_one(microvm: MicrovmBackend, tmp_path: Path) -> None:
+    """Processes, control groups, folders and disks; and not a second time."""
+    node = f"dead-{os.getpid()}"
+    catalog = microvm._catalog.folder
+    dying = [sys.executable, __file__, node, str(tmp_path), str(catalog)]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen(dying, stdout=subprocess.PIPE, env=env) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"2 wait\n"
+        server.kill()
+    settings = Settings(images_dir=catalog, templates_dir=TEMPLATES_DIR, microvm_emulation=True)
+    successor = MicrovmBackend(BackendContext(node, tmp_path, settings))
+    assert asyncio.run(successor.reclaim()) == 2
+    assert asyncio.run(successor.reclaim()) == 0
+    assert_nothing_left(successor)
+
+
+async def _serve_and_wait(node: str, folder: Path, catalog: Path) -> None:
+    """What the server that will be killed does."""
+    settings = Settings(images_dir=catalog, templates_dir=TEMPLATES_DIR, microvm_emulation=True)
+    backend = MicrovmBackend(BackendContext(node, folder, settings))
+    assert (await backend.probe()).available
+    spec = backend.pool_spec(SPEC)
+    async with backend.boot(spec), backend.boot(spec):
+        sys.stdout.write("2 wait\n")
+        sys.stdout.flush()
+        await asyncio.sleep(600)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve_and_wait(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))

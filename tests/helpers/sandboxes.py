@@ -1,0 +1,97 @@
+"""Runs one job in a sandbox of a backend and collects what came out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from caisson.errors import SandboxError
+from caisson.model import Resources, Runtime, Stream, Usage
+from caisson.sandbox.contract import Backend, Event, Exited, Job, Output, Raised, Result, SandboxSpec
+from caisson.sandbox.runtimes import RUNTIMES
+
+
+@dataclass(slots=True)
+class Ran:
+    """What a run showed."""
+
+    events: list[Event] = field(default_factory=list)
+    failure: SandboxError | None = None
+    timed_out: bool = False
+    usage: Usage = field(default_factory=Usage)
+
+    def text(self, stream: Stream) -> str:
+        """All of one stream."""
+        pieces = [event.data for event in self.events if isinstance(event, Output) and event.stream is stream]
+        return b"".join(pieces).decode("utf-8", "replace")
+
+    @property
+    def stdout(self) -> str:
+        """All of stdout."""
+        return self.text(Stream.STDOUT)
+
+    @property
+    def stderr(self) -> str:
+        """All of stderr."""
+        return self.text(Stream.STDERR)
+
+    @property
+    def result(self) -> Any:
+        """The result as a value; fails if there is none, or more than one."""
+        (result,) = [event for event in self.events if isinstance(event, Result)]
+        return json.loads(result.data)
+
+    @property
+    def raised(self) -> Raised:
+        """The exception; fails if there is none, or more than one."""
+        (raised,) = [event for event in self.events if isinstance(event, Raised)]
+        return raised
+
+    @property
+    def exited(self) -> Exited:
+        """The end, which is the last event."""
+        assert self.failure is None, self.failure.detail
+        end = self.events[-1]
+        assert isinstance(end, Exited)
+        return end
+
+
+def job(
+    code: str | bytes | Mapping[str, str | bytes],
+    *,
+    input: object = None,
+    runtime: Runtime = Runtime.NODE,
+    entrypoint: str | None = None,
+    **rest: Any,
+) -> Job:
+    """A job; a single `code` becomes the usual entry file."""
+    default = RUNTIMES[runtime].code_file
+    named = code if isinstance(code, Mapping) else {default: code}
+    files = {name: text.encode() if isinstance(text, str) else text for name, text in named.items()}
+    rest.setdefault("resources", Resources())
+    return Job("job", runtime, entrypoint or default, files=files, input=json.dumps(input).encode(), **rest)
+
+
+async def carry_out(backend: Backend, job: Job, timeout_s: float = 20) -> Ran:
+    """Boot, run, and tear down."""
+    ran = Ran()
+    spec = SandboxSpec(job.runtime, job.resources.mem_mb, job.resources.disk_mb, job.network, job.image)
+    async with backend.boot(backend.pool_spec(spec)) as sandbox:
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for event in sandbox.run(job):
+                    ran.events.append(event)
+        except TimeoutError:
+            ran.timed_out = True
+        except SandboxError as error:
+            ran.failure = error
+        ran.usage = sandbox.usage()
+    return ran
+
+
+def run_job(backend: Backend, job: Job, timeout_s: float = 20) -> Ran:
+    """`carry_out` in a loop of its own."""
+    return asyncio.run(carry_out(backend, job, timeout_s))
