@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from caisson.cli import bench, doctor, images, keys, reading, run, serve, tenants
+from caisson.cli import backup, bench, doctor, images, keys, reading, run, serve, tenants
 from caisson.cli.options import Api, ApiKey, Server
 
 app = typer.Typer(
@@ -56,6 +56,8 @@ app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.add_typer(images.app, name="images")
 app.add_typer(keys.app, name="keys")
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.add_typer(tenants.app, name="tenants")
 app.command("audit")(reading.audit)
 

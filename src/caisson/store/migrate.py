@@ -12,6 +12,7 @@ from caisson.store.errors import StoreError
 
 NEWEST = "0003"
 """The revision that `tables` describes."""
+KNOWN = frozenset({"0001", "0002", NEWEST})
 _LOCK_ID = 0xCA1550
 """Any number, as long as every Caisson uses the same."""
 

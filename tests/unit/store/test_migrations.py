@@ -16,7 +16,7 @@ from caisson import store as package
 from caisson.model import Status
 from caisson.store import tables
 from caisson.store.database import writing_engine
-from caisson.store.migrate import NEWEST, migrate, present_revision
+from caisson.store.migrate import KNOWN, NEWEST, migrate, present_revision
 from caisson.store.records import ListQuery
 from caisson.store.store import StoreError, open_store
 from tests.helpers.frozen import REVISIONS, contents, load
@@ -43,6 +43,7 @@ def test_the_tables_are_what_the_newest_revision_makes(engine: Engine) -> None:
 
 def test_the_newest_revision_is_the_one_a_start_migrates_to() -> None:
     assert SCRIPTS.get_heads() == [NEWEST]
+    assert {script.revision for script in SCRIPTS.walk_revisions()} == KNOWN
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
