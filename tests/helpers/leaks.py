@@ -82,6 +82,7 @@ def assert_nothing_left(folder: Path, node_id: str, sandboxes: set[Process]) -> 
         "processes": [f"{p.name} ({p.pid})" for p in sandboxes & set(processes())],
         "mounts": mounts_naming(str(folder)),
         "cgroups": cgroups_naming(node_id),
+        "network namespaces": [str(path) for path in Path("/run/netns").glob(f"*{node_id}*")],
         "temporary files": [str(path) for path in (folder / "tmp").rglob("*")],
     }
     assert not any(left.values()), f"the server left behind: { {kind: items for kind, items in left.items() if items} }"

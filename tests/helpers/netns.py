@@ -131,6 +131,11 @@ class Zone:
     silent: bool = False
     truncates: bool = False
 
+    def clear(self) -> None:
+        """As it was in the beginning."""
+        self.records, self.ttl_s, self.silent, self.truncates = {}, 60, False, False
+        self.asked.clear()
+
 
 @dataclass(frozen=True)
 class World:

@@ -16,10 +16,11 @@ from msgspec import Struct
 
 from caisson.images import tree
 from caisson.images.oci import skopeo
+from caisson.images.oci.config import read_settings
 from caisson.images.oci.errors import NoSuchImage, RegistryTrouble
 from caisson.images.oci.reference import Reference
 from caisson.images.oci.store import CONFIG, ROOT, About, OciImage, OciStore
-from caisson.images.oci.unpack import unpack
+from caisson.images.oci.unpack import make_workdir, unpack
 from caisson.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -123,6 +124,8 @@ class Puller:
                     layout, self.store.blobs, fresh / ROOT, max_bytes=most, timeout_s=self._rules.access.timeout_s
                 )
                 (fresh / CONFIG).write_bytes(config)
+                settings = read_settings(config, fresh / ROOT)
+                make_workdir(fresh / ROOT, settings.workdir, settings.uid, settings.gid)
                 size = await asyncio.to_thread(self._size, fresh, blobs)
                 image = self.store.add(fresh, About(offer.digest, str(reference), skopeo.architecture(), size, blobs))
         except OSError as error:

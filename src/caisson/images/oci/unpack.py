@@ -51,6 +51,23 @@ async def unpack(layout: Path, blobs: Path, root: Path, *, max_bytes: int, timeo
         raise NoSuchImage(f"the image is larger than {max_bytes >> 20} MiB when unpacked")
 
 
+def make_workdir(root: Path, workdir: str, uid: int, gid: int) -> None:
+    """Make the folder a program is to begin in where the image has none, without following any link."""
+    path = root
+    for part in workdir.split("/"):
+        if part in ("", ".", ".."):
+            continue
+        path /= part
+        if path.is_symlink():
+            return
+        if not path.exists():
+            path.mkdir(mode=0o755)
+            if os.geteuid() == 0:
+                os.chown(path, uid, gid)
+        elif not path.is_dir():
+            return
+
+
 def _jail(folder: Path, blobs: Path) -> list[str]:
     """A view of this host in which only `folder` can be written to: whatever a tar says, it stays in there."""
     jail = ["bwrap", "--ro-bind", "/", "/", "--bind", str(folder), str(folder), "--ro-bind", str(blobs), str(blobs)]

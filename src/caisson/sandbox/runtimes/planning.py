@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from caisson.errors import Refusal, Refused
+from caisson.images.oci.reference import parse_reference
 from caisson.model import Runtime, WorkloadSpec
 from caisson.sandbox.contract import Job
 from caisson.sandbox.runtimes.bash import BASH
@@ -57,6 +58,10 @@ def _normalise_image(spec: WorkloadSpec) -> WorkloadSpec:
         raise _impossible(given, "runtime oci runs an `image`, and takes no code beside it")
     if spec.entrypoint is not None:
         raise _impossible("entrypoint", "runtime oci has no entry file; name a program in `command`")
+    try:
+        parse_reference(spec.image)
+    except ValueError as error:
+        raise _impossible("image", str(error)) from error
     return spec
 
 
