@@ -229,7 +229,7 @@ def test_a_cut_gzip_file_is_refused_wherever_it_is_cut(save: Callable[..., Path]
             check_archive(save(whole[:keep], compress=False))
 
 
-@pytest.mark.parametrize("extra", [b"x", b"\0" * 9 + b"x", gzip.compress(b"more")])
+@pytest.mark.parametrize("extra", [b"x", b"\0" * 9 + b"x", gzip.compress(b"more", mtime=0)])
 def test_nothing_may_follow_the_gzip_data(save: Callable[..., Path], extra: bytes) -> None:
     with pytest.raises(ArchiveError, match="follows"):
         check_archive(save(gzip.compress(tar(member("a"))) + extra, compress=False))
