@@ -58,5 +58,5 @@ bool frame_from_host(uint8_t type) {
 }
 
 bool frame_from_harness(uint8_t type) {
-    return (type >= FRAME_READY && type <= FRAME_STARTED) || (type >= FRAME_STDOUT && type <= FRAME_EXCEPTION);
+    return (type >= FRAME_READY && type <= FRAME_STARTED) || (type >= FRAME_STDOUT && type <= FRAME_EXIT);
 }

@@ -11,6 +11,8 @@
 #include "output.h"
 #include "reply.h"
 
+enum { CODE_MOST = 255 };
+
 static uint8_t inbox_buffer[HEADER_BYTES + HARNESS_PAYLOAD_MOST];
 static uint8_t outbox_buffer[HARNESS_OUTBOX_BYTES];
 
@@ -156,6 +158,27 @@ static bool is_output(uint8_t type) {
     return type == FRAME_STDOUT || type == FRAME_STDERR;
 }
 
+/* The program is over, and the interpreter only has to be put away: the host need not wait for that. */
+static bool take_exit(struct agent *agent, const struct frame *frame) {
+    struct harness *harness = &agent->harness;
+    struct process *process = harness->process;
+    struct message message;
+    uint64_t code = CODE_MOST + 1;
+    if (!message_read((struct bytes){frame->payload, frame->length}, &message) ||
+        !message_integer(&message, TAG_CODE, &code) || code > CODE_MOST) {
+        return false;
+    }
+    close_channel(harness);
+    if (process->pid == 0) {
+        return true; /* it went its own way to its end, and was faster */
+    }
+    struct usage used = usage_running(process->pid, &process->group);
+    used.peak_bytes = usage_peak_running(process->pid, &process->group);
+    process_kill(process);
+    process_ended(process, (int)code << 8, &used); /* a status as wait(2) gives it */
+    return true;
+}
+
 /* False if the harness may not say this now. */
 static bool take_frame(struct agent *agent, const struct frame *frame) {
     struct harness *harness = &agent->harness;
@@ -172,6 +195,8 @@ static bool take_frame(struct agent *agent, const struct frame *frame) {
     } else if (frame->type == FRAME_EXCEPTION && stage == HARNESS_RUNNING && !harness->has_exception) {
         outbox_put(&agent->outbox, FRAME_EXCEPTION, harness->process->stream, frame->payload, frame->length);
         harness->has_exception = true;
+    } else if (frame->type == FRAME_EXIT && stage == HARNESS_RUNNING) {
+        return take_exit(agent, frame);
     } else {
         return false;
     }

@@ -38,9 +38,11 @@ bool text_read_number(int folder, const char *path, const char *key, uint64_t *n
     size_t length = strlen(key);
     for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
-        const char *digits = length == 0 ? line : line + length + 1;
-        if (strncmp(line, key, length) == 0 && (length == 0 || line[length] == ' ') && *digits >= '0' &&
-            *digits <= '9') {
+        if (strncmp(line, key, length) != 0) {
+            continue;
+        }
+        const char *digits = line + length + strspn(line + length, " \t");
+        if ((length == 0 || digits > line + length) && *digits >= '0' && *digits <= '9') {
             *number = strtoull(digits, NULL, 10);
             return true;
         }

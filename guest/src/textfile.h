@@ -12,7 +12,7 @@ enum { TEXT_CAPACITY = 4096 };
 bool text_write(int folder, const char *path, const char *text);
 bool text_read(int folder, const char *path, char text[TEXT_CAPACITY]);
 
-/* The number after `key` and a space at the start of a line, or, with an empty key, the first line. */
+/* The number after `key` and white space at the start of a line, or, with an empty key, the first line. */
 bool text_read_number(int folder, const char *path, const char *key, uint64_t *number);
 
 /* `number` in decimal; the string is good until the next call. */

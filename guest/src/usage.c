@@ -1,6 +1,7 @@
 #include "usage.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "textfile.h"
@@ -20,6 +21,17 @@ struct usage usage_running(pid_t pid, const struct cgroup *group) {
         usage.cpu_us = (uint64_t)cpu.tv_sec * 1000000 + (uint64_t)cpu.tv_nsec / 1000;
     }
     return usage;
+}
+
+uint64_t usage_peak_running(pid_t pid, const struct cgroup *group) {
+    uint64_t bytes = 0, kibibytes = 0;
+    if (!cgroup_peak_bytes(group, &bytes)) {
+        char path[32];
+        snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+        text_read_number(AT_FDCWD, path, "VmHWM:", &kibibytes);
+        bytes = kibibytes * 1024;
+    }
+    return bytes;
 }
 
 static uint64_t microseconds(struct timeval time) {

@@ -14,8 +14,9 @@ struct usage {
     uint64_t oom_kills; /* of the whole kernel */
 };
 
-/* What a process has used that still runs. */
+/* What a process has used that still runs, without its peak of memory. */
 struct usage usage_running(pid_t pid, const struct cgroup *group);
+uint64_t usage_peak_running(pid_t pid, const struct cgroup *group);
 
 /* What one has used that was reaped with this: its descendants included, if there is a group, otherwise those that were
    waited for. */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -184,3 +185,24 @@ def test_nothing_is_left_in_the_work_folder(python: Run) -> None:
     files = {"main.py": "import other, os\ndef handler(x): return os.listdir('.')", "other.py": ""}
     assert sorted(python(files).result) == ["main.py", "other.py"]
     assert json.dumps(python("def handler(x): return 1").result) == "1"
+
+
+def test_nothing_runs_after_a_functions_end(python: Run) -> None:
+    code = """
+import os, threading, time
+def late():
+    while True:
+        os.write(1, b".")
+        time.sleep(0.001)
+def handler(x):
+    threading.Thread(target=late).start()
+    if os.fork() == 0:
+        time.sleep(1000)
+    return os.getpid()
+"""
+    done = python(code)
+    assert done.exited == Exited(code=0)
+    assert done.exit is not None
+    assert (done.exit.peak_bytes or 0) > 1 << 20
+    with pytest.raises(ProcessLookupError):
+        os.killpg(done.result, 0)

@@ -22,11 +22,11 @@ const START_ANEW = 75; // the exit code by which the agent knows that it is to s
 const CHECKED_MOST = 20; // files that are looked through for a syntax error
 const KEEP_ALIVE_MS = 0x7fffffff;
 
-const READY = 0x02, STARTED = 0x04, STDOUT = 0x10, STDERR = 0x11, RESULT = 0x12, EXCEPTION = 0x13;
+const READY = 0x02, STARTED = 0x04, STDOUT = 0x10, STDERR = 0x11, RESULT = 0x12, EXCEPTION = 0x13, EXIT = 0x14;
 const START = 0x42, RENEW = 0x45;
 const tag = {
   runtimeVersion: 4, env: 17, cwd: 18, entrypoint: 19, arg: 20, input: 21, outputPath: 22, size: 34,
-  message: 53, trace: 54, kind: 55,
+  code: 48, message: 53, trace: 54, kind: 55,
 };
 
 const { readSync, writeSync } = fs;
@@ -224,6 +224,17 @@ const hint = (text) =>
   renamed.some(({ given }) => /\.[mc]?tsx?$/.test(given)) || /\.[mc]?tsx?\b/.test(text)
     ? "\nTypeScript's own syntax, and files of it besides the entry, need isolation `isolate`." : "";
 
+// The agent ends this process at once; its own way to its end would be part of what the host waits for.
+function finish(code) {
+  const bytes = new Bytes(13);
+  bytes[0] = tag.code;
+  bytes[4] = 8;
+  bytes[12] = code;
+  send(EXIT, bytes);
+  readSync(CHANNEL, bytes, 0, 1);
+  reallyExit(code);
+}
+
 function fail(error, loading) {
   if (ended) return;
   ended = true;
@@ -238,6 +249,7 @@ function fail(error, loading) {
     send(EXCEPTION, joined(
       field(tag.kind, report.kind, 500), field(tag.message, report.message, 8_000), field(tag.trace, report.trace, 48_000),
     ));
+    finish(1);
   } finally {
     reallyExit(1);
   }
@@ -331,7 +343,10 @@ if (typeof main === "function" && !ended) {
     const output = stringify(await main(parse(start.input)));
     send(RESULT, encode(output === undefined ? "null" : output));
     ended = true;
-    process.exit();
+    // Set, or Node.js takes this module, which is not at its end, for one that waits for something that never comes.
+    process.exitCode ??= 0;
+    process.emit("exit", process.exitCode);
+    finish(process.exitCode & 0xff);
   } catch (error) {
     fail(error, false);
   }

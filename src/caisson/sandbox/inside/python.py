@@ -43,10 +43,10 @@ HEADER = struct.Struct(">IBI")
 FIELD = struct.Struct(">BI")
 MOST_BYTES = 60_000
 """Of one frame to the agent, which accepts a little more."""
-READY, RENEWED, STARTED, STDOUT, STDERR, RESULT, EXCEPTION = 0x02, 0x03, 0x04, 0x10, 0x11, 0x12, 0x13
+READY, RENEWED, STARTED, STDOUT, STDERR, RESULT, EXCEPTION, EXIT = 0x02, 0x03, 0x04, 0x10, 0x11, 0x12, 0x13, 0x14
 START, RENEW, INPUT = 0x42, 0x45, 0x46
 TAG_RUNTIME_VERSION, TAG_ENV, TAG_CWD, TAG_ENTRYPOINT, TAG_ARG, TAG_INPUT = 4, 17, 18, 19, 20, 21
-TAG_OUTPUT_PATH, TAG_SIZE, TAG_MESSAGE, TAG_TRACE, TAG_KIND = 22, 34, 53, 54, 55
+TAG_OUTPUT_PATH, TAG_SIZE, TAG_CODE, TAG_MESSAGE, TAG_TRACE, TAG_KIND = 22, 34, 48, 53, 54, 55
 CHANNEL_FROM = 512
 """Descriptors from here on are out of the way of programs that close or replace low ones."""
 WORK = os.getcwd()
@@ -87,6 +87,10 @@ class Channel:
         """The next frame."""
         length, kind, _ = HEADER.unpack(self._read_exactly(HEADER.size))
         return kind, self._read_exactly(length)
+
+    def await_end(self) -> None:
+        """Stay until the agent ends this process, or is gone."""
+        _read(self._fd, 1)
 
     def _read_exactly(self, length: int) -> bytes:
         data = bytearray()
@@ -386,6 +390,9 @@ def main() -> None:
     atexit._run_exitfuncs()
     program.forget()
     flush()
+    # The agent ends this process at once; its own way to its end would be part of what the host waits for.
+    channel.send(EXIT, FIELD.pack(TAG_CODE, 8) + code.to_bytes(8, "big"))
+    channel.await_end()
     _exit(code)
 
 
