@@ -64,8 +64,12 @@ class Settings(BaseSettings):
     node_id: str | None = None
     """Name of this node. Default: made once and kept in the data folder."""
 
-    backends: Annotated[tuple[str, ...], NoDecode] = ("isolate",)
+    backends: Annotated[tuple[str, ...], NoDecode] = ("isolate", "gvisor")
     """Backends to load, by entry-point name, separated by commas."""
+    runsc: str = "runsc"
+    """gVisor's program: a name that is looked up in PATH, or a path."""
+    gvisor_platform: Literal["auto", "systrap", "ptrace", "kvm"] = "auto"
+    """How gVisor catches system calls. `auto` is the first of these that works here."""
     microvm_emulation: bool = False
     """Let micro-VMs run emulated where there is no KVM. Slow, and no security boundary."""
     microvm_vmm: Literal["auto", "firecracker", "qemu"] = "auto"
@@ -138,6 +142,16 @@ class Settings(BaseSettings):
     """Stopped micro-VMs that wait for Python, where micro-VMs work."""
     warm_microvm_node: int = Field(default=0, ge=0, le=1_000)
     """Stopped micro-VMs that wait for JavaScript and TypeScript, where micro-VMs work."""
+    warm_python: int = Field(default=2, ge=0, le=1_000)
+    """gVisor sandboxes that wait for Python, with the interpreter started; each holds about 50 MiB."""
+    warm_gvisor_node: int = Field(default=0, ge=0, le=1_000)
+    """gVisor sandboxes that wait for Node.js, with the interpreter started; each holds about 80 MiB."""
+    warm_go: int = Field(default=1, ge=0, le=1_000)
+    """gVisor sandboxes that wait for Go."""
+    warm_bash: int = Field(default=1, ge=0, le=1_000)
+    """gVisor sandboxes that wait for shell programs."""
+    go_cache_mb: int = Field(default=1_024, ge=0)
+    """Compiled Go programs are kept for the same sources to be run again, up to this many MiB; the oldest go first."""
     start_timeout_s: float = Field(default=20, gt=0)
     """Longest a sandbox may take to become ready."""
     shutdown_grace_s: float = Field(default=10, ge=0)

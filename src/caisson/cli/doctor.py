@@ -50,7 +50,7 @@ async def _examine(settings: Settings) -> tuple[list[Finding], list[Capabilities
     from caisson.host.doctor import examine
     from caisson.sandbox.contract import BackendContext
 
-    findings = await examine(settings.data_dir)
+    findings = await examine(settings.data_dir, settings.runsc)
     with tempfile.TemporaryDirectory(prefix="caisson-doctor-") as folder:
         context = BackendContext(node_id="doctor", node_dir=Path(folder), settings=settings)
         backends = load_backends(settings.backends, context)

@@ -134,6 +134,11 @@ class Group:
         kills = _member(memory / "memory.oom_control", "oom_kill") if kills is None else kills
         return Reading(cpu_us, peak, kills or 0)
 
+    def pids_refused(self) -> bool:
+        """True if a process or thread was refused because there were too many."""
+        folder = self._folders.get("pids")
+        return folder is not None and bool(_member(folder / "pids.events", "max"))
+
     def processes(self) -> set[int]:
         """Process ids inside, in any of the hierarchies."""
         return {int(pid) for path in self.paths for pid in _words(path / "cgroup.procs")}

@@ -40,7 +40,7 @@ class Finding:
     fix: str | None = None
 
 
-async def examine(data_dir: Path) -> list[Finding]:
+async def examine(data_dir: Path, runsc: str = "runsc") -> list[Finding]:
     """Every check, in the order in which they build on each other."""
     return [
         check_platform(),
@@ -52,6 +52,7 @@ async def examine(data_dir: Path) -> list[Finding]:
         check_registry_images(),
         check_deno(),
         check_wasmtime(),
+        await check_runsc(runsc),
         check_data_dir(data_dir),
         check_open_files(),
         check_kvm(),
@@ -184,6 +185,20 @@ def check_wasmtime() -> Finding:
     if found is None:
         return Finding("wasmtime", Verdict.MISSING, "the package is not installed", "pip install wasmtime")
     return Finding("wasmtime", Verdict.OK, found)
+
+
+async def check_runsc(name: str = "runsc") -> Finding:
+    """gVisor, for every language; what it can do here shows only when a sandbox boots."""
+    path = shutil.which(name)
+    if path is None:
+        return Finding("runsc", Verdict.LIMITED, f"{name} is not installed: no gvisor", install("runsc"))
+    try:
+        told = (await run([path, "--version"], timeout_s=JAIL_TIMEOUT_S)).stdout.decode("utf-8", "replace").split()
+    except CommandFailed as error:
+        return Finding("runsc", Verdict.LIMITED, error.message, install("runsc"))
+    if told[:2] != ["runsc", "version"]:
+        return Finding("runsc", Verdict.LIMITED, f"{path} does not say that it is runsc", "name it in CAISSON_RUNSC")
+    return Finding("runsc", Verdict.OK, f"{told[2]} at {path}")
 
 
 def check_data_dir(data_dir: Path) -> Finding:

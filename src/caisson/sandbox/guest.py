@@ -9,6 +9,8 @@ from caisson.errors import Unavailable
 _FOLDER = Path(__file__).with_name("inside")
 AGENT = "agent"
 """The agent's file name in that folder."""
+MEND = "mend.so"
+"""A library that programs load where an old gVisor runs them."""
 
 
 def guest_folder() -> Path:

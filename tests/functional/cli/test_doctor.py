@@ -18,6 +18,7 @@ CHECKS = {
     "registry images",
     "deno",
     "wasmtime",
+    "runsc",
     "data folder",
     "open files",
     "kvm",

@@ -13,7 +13,7 @@ from caisson.backends.isolate.backend import IsolateBackend
 from caisson.errors import SandboxCrashed, StartFailed
 from caisson.model import Resources, Runtime
 from caisson.sandbox.contract import Exited, Output, SandboxSpec
-from tests.helpers.isolate import Ran, carry_out, job, run_job
+from tests.helpers.sandboxes import Ran, carry_out, job, run_job
 
 CORE = "const core = (Deno as any)[(Deno as any).internal].core;\n"
 """What Deno's own modules use, and a program that looks for it finds."""

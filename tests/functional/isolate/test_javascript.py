@@ -7,7 +7,7 @@ import pytest
 from caisson.backends.isolate.backend import IsolateBackend
 from caisson.model import Resources, Stream
 from caisson.sandbox.contract import Output
-from tests.helpers.isolate import job, run_job
+from tests.helpers.sandboxes import job, run_job
 
 
 def test_a_function_gets_its_input_and_its_value_is_the_result(isolate: IsolateBackend) -> None:

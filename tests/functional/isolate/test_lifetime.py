@@ -16,8 +16,8 @@ from caisson.errors import StartFailed, Unavailable
 from caisson.model import Resources, Runtime
 from caisson.sandbox.contract import BackendContext, SandboxSpec
 from caisson.settings import Settings
-from tests.helpers.isolate import job, run_job
 from tests.helpers.leaks import cgroups_naming
+from tests.helpers.sandboxes import job, run_job
 
 SPEC = SandboxSpec(Runtime.NODE, 64, 4)
 

@@ -9,7 +9,7 @@ from wasmtime import wat2wasm
 
 from caisson.backends.isolate.backend import IsolateBackend
 from caisson.model import Resources, Runtime
-from tests.helpers.isolate import Ran, job, run_job
+from tests.helpers.sandboxes import Ran, job, run_job
 
 IMPORTS = """
     (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))

@@ -1,0 +1,103 @@
+"""What a sandbox uses: counted since its workload began, and watched where no limit of the kernel fits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+
+from caisson.backends.gvisor.control import Held
+from caisson.host.cgroup import Group
+from caisson.model import Resources, Usage
+
+WATCH_S = 0.1
+_MOST_LOG_BYTES = 8 << 20
+_MIB = 1 << 20
+
+
+class Excess(Enum):
+    """Which limit was exceeded."""
+
+    MEMORY = "memory"
+    DISK = "disk"
+
+
+class Watch:
+    """Looks at a running sandbox ten times a second, and has it ended when it holds more than it was given.
+
+    A control group stops what gets by in between: memory and files together.
+    """
+
+    def __init__(self, resources: Resources, logs: Path, ask: Callable[[], None], end: Callable[[], None]) -> None:
+        """Looks from now on, until `close`. `ask` makes somebody call `heard`, `end` ends the sandbox."""
+        self.excess: Excess | None = None
+        self.peak_bytes = 0
+        self._mem_bytes = resources.mem_mb * _MIB
+        self._disk_bytes = resources.disk_mb * _MIB
+        self._logs = logs
+        self._ask = ask
+        self._end = end
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(WATCH_S, self._look)
+
+    def heard(self, held: Held) -> None:
+        """The sandbox holds this much now."""
+        self.peak_bytes = max(self.peak_bytes, held.memory)
+        if self.excess is None and held.memory > self._mem_bytes:
+            self.excess = Excess.MEMORY
+        elif self.excess is None and held.files > self._disk_bytes:
+            self.excess = Excess.DISK
+        if self.excess is not None:
+            self._end()
+
+    def close(self) -> None:
+        """Look no more. Idempotent."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        self._ask()
+        shorten_logs(self._logs)
+        self._timer = self._loop.call_later(WATCH_S, self._look)
+
+
+class Meter:
+    """Measures one sandbox from its workload's begin."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._cpu_us_before = 0
+        self._last = Usage()
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._group.reset_peak()
+        self._cpu_us_before = self._group.read().cpu_us or 0
+
+    def account(self, cpu_us: int | None, peak_bytes: int | None) -> None:
+        """What the agent says of the program, which counts where there is no control group to ask."""
+        self._last = Usage(
+            cpu_ms=None if cpu_us is None else cpu_us / 1000,
+            peak_mem_mb=None if peak_bytes is None else round(peak_bytes / _MIB, 1),
+        )
+
+    def read(self) -> Usage:
+        """What was used so far; the last known values once the sandbox is gone."""
+        now = self._group.read()
+        cpu_ms = None if now.cpu_us is None else round(max(0, now.cpu_us - self._cpu_us_before) / 1000, 3)
+        peak_mb = None if now.peak_bytes is None else round(now.peak_bytes / _MIB, 1)
+        self._last = Usage(
+            cpu_ms=self._last.cpu_ms if cpu_ms is None else cpu_ms,
+            peak_mem_mb=self._last.peak_mem_mb if peak_mb is None else peak_mb,
+        )
+        return self._last
+
+
+def shorten_logs(folder: Path) -> None:
+    """Empty a log that got too long: what runsc writes may be brought about by the program."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.stat().st_size > _MOST_LOG_BYTES and entry.stat().st_blocks * 512 > _MOST_LOG_BYTES:
+                os.truncate(entry.path, 0)
