@@ -22,7 +22,7 @@ UP = Path(__file__).resolve().parents[2] / "scripts/up"
 
 
 @contextmanager
-def running_up(folder: Path, listen: str, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
+def running_up(folder: Path, listen: str) -> Iterator[subprocess.Popen[bytes]]:
     """`scripts/up` in a process group of its own, as a shell starts it; its output goes to `folder`/up.log."""
     given = {
         "LISTEN": listen,
@@ -30,7 +30,7 @@ def running_up(folder: Path, listen: str, **settings: object) -> Iterator[subpro
         "NODE_ID": f"up-{os.getpid()}",
         "IMAGES_DIR": str(IMAGES_DIR),
     }
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder)}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder), "COLUMNS": "120"}
     environment |= {f"CAISSON_{name}": value for name, value in given.items()}
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(

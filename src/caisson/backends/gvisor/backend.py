@@ -13,14 +13,13 @@ import structlog
 from caisson.backends.binaries import Binaries
 from caisson.backends.gvisor.boot import Place, boot
 from caisson.backends.gvisor.bundle import World, agent_command
+from caisson.backends.gvisor.roots import Roots
 from caisson.backends.gvisor.runsc import Runsc, find_runsc
 from caisson.backends.leftovers import reclaim
 from caisson.errors import SandboxError, StartFailed, Unavailable
 from caisson.host.cgroup import CgroupError, Tree, node_tree
 from caisson.host.network.gate import NetworkError
 from caisson.host.network.slots import ALL_KINDS, Slot
-from caisson.images.catalog import Catalog, Image
-from caisson.images.errors import ImageMissing
 from caisson.model import Isolation, Resources, Runtime
 from caisson.sandbox.contract import BackendContext, Capabilities, Sandbox, SandboxSpec
 from caisson.sandbox.guest import guest_folder
@@ -30,8 +29,6 @@ from caisson.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
-IMAGES = {Runtime.PYTHON: "python", Runtime.NODE: "node", Runtime.GO: "go", Runtime.BASH: "base"}
-"""The guest image of each runtime."""
 DISK_MB = Resources().disk_mb
 """Disk of a sandbox that waits; it serves every request for no more than that."""
 _PROBE_S = 20.0
@@ -49,7 +46,7 @@ class GvisorBackend:
         self._settings = context.settings
         self._node_id = context.node_id
         self._folder = context.node_dir / "gvisor"
-        self._catalog = Catalog(self._settings.images_folder)
+        self._roots = Roots(self._settings)
         self._slots = context.slots
         self._binaries = Binaries(context.node_dir / "go", self._settings.go_cache_mb << 20)
         self._runsc: Runsc | None = None
@@ -64,7 +61,7 @@ class GvisorBackend:
         try:
             guest_folder()
             self._runsc = await find_runsc(self._settings.runsc)
-            images, missing = self._find_images()
+            images, missing = self._roots.survey()
             self._platform = await self._find_platform(self._runsc, next(iter(images)))
         except SandboxError as error:
             fix = error.fix if isinstance(error, Unavailable) else None
@@ -79,7 +76,7 @@ class GvisorBackend:
         return Capabilities(
             self.isolation,
             available=True,
-            runtimes=frozenset(images),
+            runtimes=frozenset(images) | ({Runtime.OCI} - missing.keys()),
             missing=missing,
             limits=frozenset(limits),
             networks=await self._networks(),
@@ -103,8 +100,12 @@ class GvisorBackend:
         return {
             SandboxSpec(runtime, mem_mb=0, disk_mb=DISK_MB): count
             for runtime, count in wanted.items()
-            if count and self._catalog.find(IMAGES[runtime])
+            if count and self._roots.has(runtime)
         }
+
+    async def prepare(self, spec: SandboxSpec) -> None:
+        """See `Backend.prepare`: fetches an image from its registry."""
+        await self._roots.provide(spec)
 
     def boot(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:
         """See `Backend.boot`."""
@@ -131,16 +132,16 @@ class GvisorBackend:
         self._live += 1
         try:
             async with AsyncExitStack() as stack:
-                image = self._lease(IMAGES[spec.runtime], stack)
+                root = self._roots.lease(spec, stack)
                 slot = await self._take_slot(spec, stack)
                 place = self._make_place()
                 debug, self._debug = self._debug, False
                 call = runsc.command(platform, place.folder, network="none" if slot is None else "sandbox", debug=debug)
                 world = World(
-                    root=image.root,
+                    root=root.path,
                     guest=guest_folder(),
-                    argv=agent_command(harness_command(spec.runtime) if harness else ()),
-                    env={**ENVIRONMENT, **image.manifest.env},
+                    argv=agent_command(harness_command(spec.runtime) if harness else (), root.settings),
+                    env={**ENVIRONMENT, **root.env},
                     disk_mb=spec.disk_mb,
                     netns=None if slot is None else slot.netns,
                     resolv_conf=None if slot is None else slot.resolv_conf,
@@ -151,21 +152,11 @@ class GvisorBackend:
                 except StartFailed:
                     self._debug = True
                     raise
-                sandbox.prepare(image, self._binaries, slot)
+                sandbox.furnish(root, self._binaries, slot)
                 yield sandbox
         finally:
             self._live -= 1
             self._drop_tree_if_idle()
-
-    def _lease(self, name: str, stack: AsyncExitStack) -> Image:
-        """The image of that name, which nobody removes before `stack` is left."""
-        image = self._catalog.find(name)
-        if image is None:
-            raise _no_image(name)
-        try:
-            return stack.enter_context(self._catalog.lease(image))
-        except ImageMissing as error:
-            raise _no_image(name) from error
 
     async def _take_slot(self, spec: SandboxSpec, stack: AsyncExitStack) -> Slot | None:
         """The sandbox's network, if it is to have one."""
@@ -187,19 +178,6 @@ class GvisorBackend:
         except (CgroupError, OSError) as error:
             raise StartFailed("the sandbox did not start", detail=str(error)) from error
         return Place(name, sandboxes / name, group, self._folder / "failed")
-
-    def _find_images(self) -> tuple[dict[Runtime, Image], dict[Runtime, str]]:
-        found: dict[Runtime, Image] = {}
-        missing: dict[Runtime, str] = {}
-        for runtime, name in IMAGES.items():
-            image = self._catalog.find(name)
-            if image is None:
-                missing[runtime] = f"there is no guest image `{name}` (caisson images build {name})"
-            else:
-                found[runtime] = image
-        if not found:
-            raise Unavailable(f"there are no guest images in {self._catalog.folder}", fix="caisson images build")
-        return found, missing
 
     async def _networks(self) -> frozenset[str]:
         """Kinds of network sandboxes can have; entering a namespace of the host's making needs root."""
@@ -229,7 +207,3 @@ class GvisorBackend:
         if self._live == 0 and self._tree is not None:
             self._tree.remove()
             self._tree = None
-
-
-def _no_image(name: str) -> Unavailable:
-    return Unavailable(f"there is no guest image `{name}` on this host", fix=f"caisson images build {name}")

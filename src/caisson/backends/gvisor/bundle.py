@@ -12,15 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from caisson.images.oci.config import Settings as ImageSettings
 from caisson.sandbox.guest import AGENT, MEND
 from caisson.sandbox.launch import INSIDE, WORK
 
 HOSTNAME = "caisson"
 _CAPABILITIES = tuple(
     f"CAP_{name}"
-    for name in ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID", "SYS_NICE", "SYS_RESOURCE")
+    for name in (
+        *("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID", "SYS_NICE", "SYS_RESOURCE"),
+        *("FSETID", "NET_BIND_SERVICE", "SETPCAP", "SYS_CHROOT"),
+    )
 )
-"""What the agent needs to write files for, start and end processes of another user. Those have none of them."""
+"""What the agent needs to write files for, start and end processes of another user, who has none of them; and what an
+image whose user is root expects. They are gVisor's to give, and count for nothing on the host."""
 _CONFIG = "config.json"
 
 
@@ -44,9 +49,11 @@ class World:
     """Have every program load what makes up for an old runsc's statx(2)."""
 
 
-def agent_command(harness: Sequence[str]) -> list[str]:
-    """The agent's command line, without its nonce."""
-    return [f"{INSIDE}/{AGENT}", "--channel=stdio", f"--work={WORK}", *(["--harness", *harness] if harness else [])]
+def agent_command(harness: Sequence[str], image: ImageSettings | None) -> list[str]:
+    """The agent's command line, without its nonce: programs run as the image's user, or as nobody."""
+    user = [] if image is None else [f"--user={image.uid}:{image.gid}"]
+    waiting = ["--harness", *harness] if harness else []
+    return [f"{INSIDE}/{AGENT}", "--channel=stdio", f"--work={WORK}", *user, *waiting]
 
 
 def write_bundle(folder: Path, world: World, nonce: str) -> None:

@@ -14,11 +14,11 @@ import msgspec
 from caisson.backends.binaries import Binaries
 from caisson.backends.gvisor.control import Control, Held
 from caisson.backends.gvisor.processes import Processes
+from caisson.backends.gvisor.roots import Root
 from caisson.backends.gvisor.watch import Excess, Meter, Watch
 from caisson.errors import SandboxCrashed, StartFailed
 from caisson.host.cgroup import CgroupError, Group, Limits
 from caisson.host.network.slots import Slot
-from caisson.images.catalog import Image
 from caisson.model import Resources, Runtime, StartKind, Usage
 from caisson.sandbox import agent
 from caisson.sandbox.channel import Channel
@@ -26,7 +26,7 @@ from caisson.sandbox.compiled import run_compiled, source_digest
 from caisson.sandbox.contract import Event, Exited, Job, Raised, SandboxSpec
 from caisson.sandbox.launch import ENVIRONMENT
 from caisson.sandbox.protocol import Exit
-from caisson.sandbox.runtimes.launching import launch
+from caisson.sandbox.runtimes.launching import launch, launch_image
 
 PIDS = 512
 """Threads a sandbox may have on the host. gVisor uses one or two for each of the program's, and some thirty itself."""
@@ -60,15 +60,13 @@ class GvisorSandbox:
         self._meter = Meter(group)
         self._control: Control | None = None
         self._watch: Watch | None = None
-        self._env: Mapping[str, str] = ENVIRONMENT
+        self._root: Root | None = None
         self._slot: Slot | None = None
-        self._toolchain = ""
         self._binaries: Binaries | None = None
 
-    def prepare(self, image: Image, binaries: Binaries, slot: Slot | None) -> None:
-        """Tell it of its image, of programs compiled before, and of its network."""
-        self._env = {**ENVIRONMENT, **image.manifest.env}
-        self._toolchain = image.digest
+    def furnish(self, root: Root, binaries: Binaries, slot: Slot | None) -> None:
+        """Tell it of its root, of programs compiled before, and of its network."""
+        self._root = root
         self._binaries = binaries
         self._slot = slot
 
@@ -133,17 +131,26 @@ class GvisorSandbox:
             self._watch.close()
 
     def _carry_out(self, job: Job) -> AsyncGenerator[Event, None]:
+        if self._root is None:
+            raise StartFailed("the sandbox has no root", detail=self.id)
+        env = {**ENVIRONMENT, **self._root.env}
         if job.runtime is Runtime.GO:
-            return self._compile_and_run(job)
-        return agent.run(self._channel, job, launch(job, self._env), on_exit=self._account)
-
-    async def _compile_and_run(self, job: Job) -> AsyncGenerator[Event, None]:
-        binaries, made = self._binaries, list[bytes]()
-        digest = await asyncio.to_thread(source_digest, job, self._toolchain)
-        binary = None if binaries is None else await asyncio.to_thread(binaries.find, digest)
-        events = run_compiled(
-            self._channel, job, self._env, binary=binary, on_binary=made.append, on_exit=self._account
+            return self._compile_and_run(job, self._root, env)
+        settings = self._root.settings
+        start = (
+            launch(job, env)
+            if settings is None
+            else launch_image(
+                job, entrypoint=settings.entrypoint, cmd=settings.cmd, env=self._root.env, workdir=settings.workdir
+            )
         )
+        return agent.run(self._channel, job, start, on_exit=self._account)
+
+    async def _compile_and_run(self, job: Job, root: Root, env: Mapping[str, str]) -> AsyncGenerator[Event, None]:
+        binaries, made = self._binaries, list[bytes]()
+        digest = await asyncio.to_thread(source_digest, job, root.digest)
+        binary = None if binaries is None else await asyncio.to_thread(binaries.find, digest)
+        events = run_compiled(self._channel, job, env, binary=binary, on_binary=made.append, on_exit=self._account)
         async with aclosing(events):
             async for event in events:
                 if made and binaries is not None:
