@@ -89,6 +89,8 @@ def leak_check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         return
     shared: Server | None = request.getfixturevalue("server") if "server" in request.fixturenames else None
     apart_from = frozenset({shared.process.pid} if shared else ())
+    if "other_processes" in request.fixturenames:
+        apart_from |= request.getfixturevalue("other_processes")
     marker = str(tmp_path_factory.getbasetemp())
     before = footprint(marker, apart_from)
     yield

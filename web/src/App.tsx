@@ -63,7 +63,7 @@ function Pages() {
 
 function NotFound() {
   return (
-    <Empty title="There is no such page" testId="not-found">
+    <Empty page title="There is no such page" testId="not-found">
       <p className="mb-3">The address may be mistyped, or the link old.</p>
       <ButtonLink href="/">Home</ButtonLink>
     </Empty>

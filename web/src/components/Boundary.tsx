@@ -13,7 +13,7 @@ export class Boundary extends Component<{ children: ReactNode }, { error: Error 
   override render() {
     if (!this.state.error) return this.props.children;
     return (
-      <Empty title="This page cannot be shown" testId="page-error">
+      <Empty page title="This page cannot be shown" testId="page-error">
         <p className="mb-3 font-mono text-xs break-words">{this.state.error.message}</p>
         <Button onClick={() => window.location.reload()}>Load it again</Button>
       </Empty>

@@ -61,7 +61,7 @@ function Ended({ workload, spots, onSpot }: { workload: Workload; spots: (text: 
       <ErrorCard workload={workload} spots={spots} onSpot={onSpot} />
       {output !== null && output !== undefined ? (
         <div>
-          <h3 className="mb-1 text-xs font-medium text-muted">Output</h3>
+          <h2 className="mb-1 text-xs font-medium text-muted">Output</h2>
           <div className="max-h-64 overflow-auto rounded-md border border-line bg-ground p-2">
             <JsonTree value={output} testId="output" />
           </div>

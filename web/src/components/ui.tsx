@@ -101,10 +101,12 @@ export function Card({
   );
 }
 
-export function Empty({ title, children, testId }: { title: string; children?: ReactNode; testId?: string }) {
+/** What stands where there is nothing. `page`: it is the whole page, so its title is the page's. */
+export function Empty({ title, children, testId, page = false }: { title: string; children?: ReactNode; testId?: string; page?: boolean }) {
+  const Title = page ? "h1" : "p";
   return (
     <div data-testid={testId} className="flex flex-col items-center gap-2 px-4 py-10 text-center">
-      <div className="text-[13px] font-medium">{title}</div>
+      <Title className="text-[13px] font-medium">{title}</Title>
       {children ? <div className="max-w-md text-[13px] text-muted">{children}</div> : null}
     </div>
   );

@@ -43,6 +43,7 @@ async function walk(entry: FileSystemEntry, prefix: string, found: Files): Promi
 
 export async function chosen(list: FileList): Promise<Files> {
   const found: Files = {};
-  for (const file of list) Object.assign(found, await filesOf(file, file.webkitRelativePath || file.name));
+  // The list is the element's own and empties with it, so it is copied before anything is waited for.
+  for (const file of [...list]) Object.assign(found, await filesOf(file, file.webkitRelativePath || file.name));
   return found;
 }

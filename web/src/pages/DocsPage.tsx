@@ -17,7 +17,7 @@ export default function DocsPage({ path }: { path: string }) {
   }, [hash, blocks]);
   if (source === undefined) {
     return (
-      <Empty title="This page is not in the dashboard">
+      <Empty page title="This page is not in the dashboard">
         <p className="mb-3">It is in the folder docs/ of the source.</p>
         <ButtonLink href="/docs/index">Contents</ButtonLink>
       </Empty>

@@ -108,7 +108,7 @@ export default function NewPage() {
           options={[{ value: "", title: "Examples…" }, ...EXAMPLES.map((example) => ({ value: example.id, title: example.title }))]}
         />
         <Button look="primary" icon="play" testId="run" disabled={run.isPending} onClick={start} title="Ctrl-Enter">
-          Run <kbd className="hidden font-sans text-[11px] opacity-80 sm:inline">Ctrl ↵</kbd>
+          Run <kbd className="hidden font-sans text-[11px] font-normal sm:inline">Ctrl ↵</kbd>
         </Button>
       </PageHead>
       <div className="mb-3 flex flex-wrap items-start gap-x-4 gap-y-2">

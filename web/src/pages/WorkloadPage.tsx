@@ -23,7 +23,7 @@ export default function WorkloadPage({ id }: { id: string }) {
   if (error && !workload) {
     const missing = error instanceof ApiError && error.status === 404;
     return (
-      <Empty title={missing ? "There is no such workload" : "It cannot be read"} testId="workload-missing">
+      <Empty page title={missing ? "There is no such workload" : "It cannot be read"} testId="workload-missing">
         <p className="mb-3">{missing ? "It may have been removed with age, or belong to somebody else." : error.message}</p>
         <ButtonLink href="/workloads">All workloads</ButtonLink>
       </Empty>

@@ -108,7 +108,7 @@ function extensionsFor(path: string, label: string, changed: (text: string) => v
     highlightSelectionMatches(),
     // Escape, then Tab, leaves the editor, as CodeMirror documents for whoever works without a mouse.
     keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, ...completionKeymap, indentWithTab]),
-    EditorView.contentAttributes.of({ "aria-label": label }),
+    EditorView.contentAttributes.of({ "aria-label": label, tabindex: "0" }),
     EditorView.updateListener.of((update) => {
       if (update.docChanged) changed(update.state.doc.toString());
     }),

@@ -1,0 +1,184 @@
+"""The other pages, and what holds for all of them: accessible, usable on a phone, safe with hostile output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.helpers.browser import Open, Window
+from tests.helpers.command import caisson
+from tests.helpers.server import Server, free_port
+
+AXE = Path(__file__).resolve().parents[2] / "web/node_modules/axe-core/axe.min.js"
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+HOSTILE = "<img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
+PROGRAM = f"""
+console.log({HOSTILE!r});
+console.log("\\u001b[31mred\\u001b[0m \\u001b]8;;javascript:window.pwned=1\\u0007link\\u001b]8;;\\u0007 \\u202edloc");
+export default () => ({{ html: {HOSTILE!r}, ["<b>key</b>"]: [1, {{ deep: true }}] }});
+"""
+
+
+@pytest.fixture
+def done(http: httpx2.Client) -> dict[str, Any]:
+    """A workload that ended, with hostile output."""
+    spec = {"runtime": "node", "code": PROGRAM, "labels": {"web": "hostile"}}
+    answer: dict[str, Any] = http.post("/v1/workloads", json=spec).json()
+    assert answer["status"] == "completed"
+    return answer
+
+
+@pytest.fixture
+def failed(http: httpx2.Client) -> dict[str, Any]:
+    spec = {"runtime": "node", "code": f"console.error({HOSTILE!r}); throw new Error({HOSTILE!r});"}
+    answer: dict[str, Any] = http.post("/v1/workloads", json=spec).json()
+    return answer
+
+
+def test_hostile_output_is_text(done: dict[str, Any], failed: dict[str, Any], web: Window) -> None:
+    for workload in (done, failed):
+        web.open(f"/workloads/{workload['id']}")
+        web.until("logs", connection="over")
+        web.page.get_by_text(HOSTILE).first.wait_for()
+        assert web.page.evaluate("window.pwned") is None
+        assert web.page.locator("main img, main script, a[href^=javascript]").count() == 0
+
+
+def test_an_inline_script_does_not_run(web: Window, http: httpx2.Client) -> None:
+    policy = http.get("/").headers["Content-Security-Policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-" in policy
+    web.open("/")
+    web("home").wait_for()
+    web.page.evaluate(
+        "() => { const script = document.createElement('script');"
+        " script.textContent = 'window.pwned = 1'; document.body.append(script); }"
+    )
+    assert web.page.evaluate("window.pwned") is None
+    assert len(web.complaints) == 1
+    web.complaints.clear()
+
+
+@pytest.mark.parametrize("look", ["dark", "light"])
+def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(
+    look: str, done: dict[str, Any], failed: dict[str, Any], open_window: Open
+) -> None:
+    for width in (1280, 390):
+        web = open_window(color_scheme=look, viewport={"width": width, "height": 820}, bypass_csp=True)
+        pages = {
+            "/": "workload-row",
+            "/new": "editor",
+            "/workloads": "workload-row",
+            f"/workloads/{done['id']}": "log-line",
+            f"/workloads/{failed['id']}": "error",
+            "/backends": "backend",
+            "/nodes": "node",
+            "/compare": "compare-start",
+            "/docs/reference/errors": "docs",
+            "/nowhere": "not-found",
+        }
+        for path, there in pages.items():
+            web.open(path)
+            web(there).first.wait_for()
+            if path == "/new" and width == 1280:
+                web("run").click()
+                web.until("result", status="completed")
+            web.page.add_script_tag(path=AXE)
+            found = web.page.evaluate(
+                "tags => axe.run(document, { runOnly: { type: 'tag', values: tags } })"
+                ".then((r) => r.violations.map((v) => [v.id, v.nodes.map((n) => n.html + n.failureSummary)]))",
+                TAGS,
+            )
+            assert found == [], (path, width)
+            wider = web.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wider == 0, (path, width)
+
+
+def test_filters_stand_in_the_address_and_pages_lead_on(web: Window, http: httpx2.Client) -> None:
+    for number in range(27):
+        http.post("/v1/workloads", json={"runtime": "node", "code": "0", "labels": {"paged": str(number % 2)}})
+    web.open("/workloads?label=paged")
+    web.page.get_by_test_id("total").get_by_text("27").wait_for()
+    assert web("workload-row").count() == 25
+    web("older").click()
+    web.page.wait_for_function("document.querySelectorAll('[data-testid=workload-row]').length === 2")
+    web("newer").click()
+    web.page.wait_for_function("document.querySelectorAll('[data-testid=workload-row]').length === 25")
+    web("filter-status").select_option("failed")
+    web("empty").wait_for()
+    assert "status=failed" in web.page.url
+    web("filter-clear").click()
+    assert "?" not in web.page.url
+
+
+def test_a_list_shows_new_workloads_and_their_ends_by_itself(web: Window, http: httpx2.Client) -> None:
+    web.open("/workloads")
+    web.until("connection", connection="live")
+    code = "await new Promise((r) => setTimeout(r, 400))"
+    workload = http.post("/v1/workloads/async", json={"runtime": "node", "code": code}).json()["id"]
+    web.until("workload-row", id=workload)
+    web.until("workload-row", id=workload, status="completed")
+
+
+def test_a_workload_can_be_run_again_and_edited(done: dict[str, Any], web: Window) -> None:
+    web.open(f"/workloads/{done['id']}")
+    web("run-again").click()
+    web.page.wait_for_url(lambda url: re.search(r"/workloads/\w+$", url) is not None and done["id"] not in url)
+    web.until("workload", status="completed")
+    web("edit-and-run").click()
+    web.page.locator(".cm-content", has_text="onerror").wait_for()
+    web("settings-labels").click()
+    assert web("field-labels").input_value() == "web=hostile"
+
+
+def test_backends_and_nodes_show_what_the_server_says(web: Window, http: httpx2.Client) -> None:
+    web.open("/backends")
+    for backend in http.get("/v1/backends").json():
+        web.until("backend", isolation=backend["isolation"], available=str(backend["available"]).lower())
+    web.open("/nodes")
+    web.until("node", id=http.get("/v1/nodes").json()[0]["id"])
+
+
+@pytest.mark.timeout(180)
+def test_a_comparison_shows_its_figures_and_gives_them_out(web: Window) -> None:
+    web.draft({"main.ts": "export default () => 1"})
+    web("run").wait_for()
+    web("nav-compare").click()
+    web("compare-what").select_option("draft")
+    web("compare-runs").fill("2")
+    web("compare-clients").fill("1")
+    web("compare-start").click()
+    web.page.locator('[data-testid="benchmark"]').wait_for()
+    web.page.locator('[data-testid="benchmark"][data-status="completed"]').wait_for(timeout=150_000)
+    web("measure-round_trip").first.wait_for()
+    assert "caisson bench" in web("benchmark").inner_text()
+    for test_id, begin in (("export-csv", "benchmark,program"), ("export-json", "{")):
+        with web.page.expect_download() as download:
+            web(test_id).click()
+        assert Path(download.value.path()).read_text().startswith(begin)
+    assert web("history-entry").count() >= 1
+
+
+def test_where_keys_are_needed_the_page_asks_for_one(
+    open_window: Open, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    made = caisson("keys", "create", "--scope", "admin", "--data-dir", tmp_path / "server" / "data", cwd=tmp_path)
+    port = free_port()
+    start_server(listen=f"0.0.0.0:{port}")
+    web = open_window(f"http://127.0.0.1:{port}")
+    web.open("/nodes")
+    web("key").fill("wrong")
+    web("key-enter").click()
+    web.page.get_by_text("did not take this key").wait_for()
+    web("key").fill(made.stdout.strip())
+    web("key-enter").click()
+    web("node").wait_for()
+    web.until("connection", connection="live")
+    web.page.reload()
+    web("node").wait_for()
+    web("key-forget").click()
+    web("key-form").wait_for()

@@ -1,0 +1,216 @@
+"""Write, run and watch, in a real browser with real sandboxes."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.helpers.browser import Open, Window
+from tests.helpers.server import Server, wait_until
+
+EXAMPLES = {"python": "python", "node": "node", "go": "go", "bash": "bash", "wasm": "wasm"}
+COUNTING = (
+    "for (let i = 0; i < {lines}; i++) {{ console.log(`line ${{i}}`); await new Promise((r) => setTimeout(r, {ms})); }}"
+)
+NEVER_ENDING = "console.log('begun'); await new Promise((r) => setTimeout(r, 60_000));"
+
+
+def metric(http: httpx2.Client, name: str) -> int:
+    line = next(line for line in http.get("/metrics").text.splitlines() if line.startswith(f"{name} "))
+    return int(float(line.split()[1]))
+
+
+@pytest.mark.parametrize("runtime", EXAMPLES)
+def test_the_example_of_each_runtime_runs(runtime: str, web: Window, http: httpx2.Client) -> None:
+    able = [backend["isolation"] for backend in http.get("/v1/backends").json() if runtime in backend["runtimes"]]
+    if not able:
+        pytest.skip(f"nothing on this host runs {runtime}")
+    web.open("/new")
+    web("example").select_option(EXAMPLES[runtime])
+    for isolation in ("auto", *able):
+        web(f"isolation-{isolation}").check(force=True)
+        web("run").click()
+        web.until("result", status="completed")
+        web.until("logs", connection="over")
+        if runtime != "wasm":
+            assert web("output").inner_text()
+        web("example").select_option(EXAMPLES[runtime])
+
+
+def test_several_files_are_one_program(web: Window) -> None:
+    web.open("/new")
+    web("example").select_option("node-project")
+    web("run").click()
+    web.until("result", status="completed")
+    assert "median: 2.5" in web("output").inner_text()
+
+
+def test_an_archive_can_be_added_and_taken_out_again(web: Window, tmp_path: Path) -> None:
+    archive = tmp_path / "project.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name, text in {
+            "app/main.ts": "import { n } from './lib/n.ts'; export default () => n;",
+            "app/lib/n.ts": "export const n = 42;",
+        }.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
+    web.open("/new")
+    web("file-input").set_input_files(archive)
+    web.page.locator('[data-testid="file"][data-path="lib/n.ts"]').wait_for()
+    with web.page.expect_download() as download:
+        web("file-download").click()
+    with tarfile.open(download.value.path()) as tar:
+        assert sorted(tar.getnames()) == ["lib/n.ts", "main.ts"]
+    web("run").click()
+    web.until("result", status="completed")
+    assert "42" in web("output").inner_text()
+
+
+def test_files_that_are_no_text_travel_as_an_archive(web: Window, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(bytes(range(256)))
+    (tmp_path / "main.ts").write_text(
+        "import { readFileSync } from 'node:fs';\nexport default () => readFileSync('data.bin').length;"
+    )
+    web.open("/new")
+    web("file-input").set_input_files([tmp_path / "main.ts", tmp_path / "data.bin"])
+    web("run").click()
+    web.until("result", status="completed")
+    assert "256" in web("output").inner_text()
+
+
+def test_a_log_is_seen_while_its_program_runs_and_a_kill_ends_it(web: Window) -> None:
+    web.run({"main.ts": NEVER_ENDING})
+    web.page.get_by_text("begun", exact=True).wait_for()
+    assert web.until("result").get_attribute("data-status") == "running"
+    web("result-kill").click()
+    web.until("result", status="killed")
+    web.until("logs", connection="over")
+    assert web("error").get_attribute("data-reason") == "killed_by_user"
+
+
+def test_a_reload_in_mid_stream_loses_no_line(web: Window) -> None:
+    workload = web.run({"main.ts": COUNTING.format(lines=300, ms=5)})
+    web.open(f"/workloads/{workload}")
+    web.page.get_by_text("line 20", exact=True).wait_for()
+    web.page.reload()
+    web.until("logs", connection="over", lines="300")
+    assert web.log_text() == "".join(f"line {number}\n" for number in range(300))
+
+
+def test_a_paused_log_waits_and_counts_what_waits(web: Window) -> None:
+    web.run({"main.ts": COUNTING.format(lines=200, ms=10)})
+    web.page.get_by_text("line 3", exact=True).wait_for()
+    web("log-pause").click()
+    web("log-waiting").wait_for()
+    web("log-pause").click()
+    web.until("logs", connection="over", lines="200")
+    web.page.get_by_text("line 199", exact=True).wait_for()
+
+
+def test_searching_a_long_log_finds_lines_that_are_not_in_the_page(web: Window) -> None:
+    web.run({"main.ts": "console.log(Array.from({length: 20000}, (_, i) => `line ${i}`).join('\\n'))"})
+    web.until("logs", connection="over", lines="20000")
+    assert web("log-line").count() < 200
+    web("log-search").fill("line 1234")
+    web.page.get_by_text("1 of 11").wait_for()
+    web.page.locator('[data-testid="log-line"][data-seq="1234"]').wait_for()
+    web("log-search").press("Shift+Enter")
+    web.page.locator('[data-testid="log-line"][data-seq="12349"]').wait_for()
+
+
+def test_twenty_workloads_leave_no_stream_open(web: Window, http: httpx2.Client) -> None:
+    web.open("/new")
+    for _ in range(20):
+        before = web("result").get_attribute("data-workload") if web("result").count() else None
+        web("run").click()
+        web.page.wait_for_function(
+            "before => { const r = document.querySelector('[data-testid=result]');"
+            " return r && r.dataset.workload !== before && r.dataset.status === 'completed'; }",
+            arg=before,
+        )
+    wait_until(lambda: metric(http, "caisson_log_streams_open") == 0, "the log streams to be closed", 10)
+    assert metric(http, "caisson_event_streams_open") == 1
+    web.open("about:blank")
+    wait_until(lambda: metric(http, "caisson_event_streams_open") == 0, "the stream of changes to be closed", 10)
+
+
+def test_leaving_the_page_of_a_running_workload_closes_its_stream(web: Window, http: httpx2.Client) -> None:
+    workload = web.run({"main.ts": NEVER_ENDING})
+    web.until("logs", connection="live")
+    wait_until(lambda: metric(http, "caisson_log_streams_open") == 1, "the log to be followed", 10)
+    web("nav-workloads").click()
+    web.until("workload-row", id=workload, status="running")
+    wait_until(lambda: metric(http, "caisson_log_streams_open") == 0, "the log stream to be closed", 10)
+    web.page.locator(f'[data-id="{workload}"] [data-testid="row-kill"]').click()
+    web.until("workload-row", id=workload, status="killed")
+
+
+def test_a_trace_leads_to_the_line_in_the_editor(web: Window) -> None:
+    web.run({"main.ts": "import './lib/bad.ts';\n", "lib/bad.ts": "\n\nthrow new Error('it broke');\n"})
+    web.until("result", status="failed")
+    web("error-spot").first.click()
+    web.page.locator('[data-testid="tab"][data-path="lib/bad.ts"][aria-pressed="true"]').wait_for()
+    web.page.locator(".cm-activeLineGutter", has_text="3").first.wait_for()
+    web.page.locator(".cm-lint-marker-error").first.wait_for()
+
+
+def test_a_draft_survives_a_reload_and_tells_of_wrong_input(web: Window) -> None:
+    web.open("/new")
+    web.page.locator(".cm-content").click()
+    web.page.keyboard.press("Control+a")
+    web.page.keyboard.type("export default (n) => n * 2")
+    web("field-input").fill("[1, 2")
+    web.page.get_by_text("line 1, column").wait_for()
+    web.page.reload()
+    web.page.locator(".cm-content", has_text="n * 2").wait_for()
+    assert web("field-input").input_value() == "[1, 2"
+    web("field-input").fill("21")
+    web("field-input").press("Control+Enter")
+    web.until("result", status="completed")
+    assert "42" in web("output").inner_text()
+
+
+def test_files_are_made_renamed_and_thrown_away(web: Window) -> None:
+    web.draft({"main.ts": "export default () => 1"})
+    web("file-new").click()
+    web("file-name").fill("lib/util.ts")
+    web("file-name").press("Enter")
+    made = web.page.locator('[data-testid="file"][data-path="lib/util.ts"]')
+    made.focus()
+    made.press("F2")
+    web("file-name").fill("lib/tools.ts")
+    web("file-name").press("Enter")
+    renamed = web.page.locator('[data-testid="file"][data-path="lib/tools.ts"]')
+    renamed.focus()
+    renamed.press("Delete")
+    renamed.wait_for(state="detached")
+    assert web("file").count() == 1
+
+
+def test_what_auto_would_choose_is_told_as_one_types(web: Window) -> None:
+    web.open("/new")
+    web.page.get_by_text("node runs best on isolate").wait_for()
+    web("runtime").select_option("wasm")
+    web("isolation-microvm").check(force=True)
+    web.page.get_by_test_id("routing").get_by_text("microvm cannot run wasm").wait_for()
+
+
+def test_the_server_may_restart_while_a_page_is_open(open_window: Open, start_server: object, tmp_path: Path) -> None:
+    first: Server = start_server("kept", shutdown_grace_s=0)  # type: ignore[operator]  # the fixture is a function
+    web = open_window(first.url)
+    workload = web.run({"main.ts": COUNTING.format(lines=100_000, ms=5)})
+    web.open(f"/workloads/{workload}")
+    web.page.get_by_text("line 20", exact=True).wait_for()
+    assert first.stop() == 0
+    web("offline").wait_for()
+    start_server("kept", listen=first.url.removeprefix("http://"))  # type: ignore[operator]  # as above
+    web.until("workload", status="killed")
+    web("offline").wait_for(state="detached")
+    log = web.until("logs", connection="over")
+    lines = int(log.get_attribute("data-lines") or "0")
+    assert web.log_text() == "".join(f"line {number}\n" for number in range(lines))
