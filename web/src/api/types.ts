@@ -54,3 +54,8 @@ export type Measure = Schemas["Measure"];
 export type Subject = Schemas["Subject"];
 export type Unit = Schemas["Unit"];
 export type Spread = Schemas["Spread"];
+
+export type ImageList = Schemas["ImageList"];
+export type ImageView = Schemas["ImageView"];
+export type BuildableImage = Schemas["BuildableImage"];
+export type ImageJob = Schemas["ImageJob"];

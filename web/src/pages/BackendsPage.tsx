@@ -4,6 +4,7 @@ import { useBackends } from "@/api/queries";
 import type { BackendView } from "@/api/types";
 import { CopyButton } from "@/components/CopyButton";
 import { Icon } from "@/components/Icon";
+import { Images } from "@/components/Images";
 import { PoolTable } from "@/components/PoolTable";
 import { IsolationTag } from "@/components/Status";
 import { Notice, PageHead, Skeleton } from "@/components/ui";
@@ -13,7 +14,7 @@ export default function BackendsPage() {
   const { data, error } = useBackends();
   return (
     <div>
-      <PageHead title="Backends" note="what each isolation can do on this host" />
+      <PageHead title="Backends and images" note="what each isolation can do on this host" />
       {error && !data ? (
         <Notice kind="bad" title="They cannot be read">
           {error.message}
@@ -21,6 +22,9 @@ export default function BackendsPage() {
       ) : null}
       {!data && !error ? <Skeleton rows={8} /> : null}
       <div className="grid grid-cols-[repeat(auto-fit,minmax(min(100%,420px),1fr))] items-start gap-3">{data?.map((backend) => <BackendCard key={backend.isolation} backend={backend} />)}</div>
+      <div className="mt-3">
+        <Images />
+      </div>
     </div>
   );
 }
