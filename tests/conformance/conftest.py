@@ -7,11 +7,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.conformance.dialects import DIALECTS, Dialect, Spec
+from tests.conformance.dialects import IN_ISOLATES, Dialect, Spec
+from tests.conformance.languages import IN_MACHINES, UNDER_GVISOR
 from tests.helpers.runs import Answer, run
 
 
-@pytest.fixture(params=DIALECTS, ids=str)
+@pytest.fixture(params=IN_ISOLATES + UNDER_GVISOR + IN_MACHINES, ids=str)
 def dialect(request: pytest.FixtureRequest, http: httpx2.Client) -> Dialect:
     """A dialect; skipped with the server's reason where its isolation is not available."""
     chosen: Dialect = request.param

@@ -30,9 +30,9 @@ class Dialect:
     """Copies stdin to stdout."""
     loop: Spec
     """Never ends, and computes all the time."""
-    broken: Spec
+    broken: Spec | None
     """Cannot even be loaded."""
-    raises: Spec
+    raises: Spec | None
     """Ends by an uncaught exception or a trap."""
     memory_hog: Spec
     flood: Spec
@@ -138,4 +138,4 @@ WASM = Dialect(
     flood=wasm("(loop $again (call $write (i32.const 1) (i32.const 64) (i32.const 4)) (br $again))"),
 )
 
-DIALECTS = (NODE, WASM)
+IN_ISOLATES = (NODE, WASM)
