@@ -40,6 +40,27 @@ sandboxes_reclaimed = Counter(
 )
 pool_ready = Gauge("caisson_pool_ready_sandboxes", "Sandboxes that wait for work.", ["isolation", "runtime"])
 pool_target = Gauge("caisson_pool_target_sandboxes", "Sandboxes that should wait.", ["isolation", "runtime"])
+machine_boot_seconds = Histogram(
+    "caisson_machine_boot_seconds", "Time from a VMM's start to an interpreter that waits.", ["vmm"], buckets=_SECONDS
+)
+machine_restore_seconds = Histogram(
+    "caisson_machine_restore_seconds", "Time to a copy of a saved machine that runs.", ["vmm"], buckets=_SECONDS
+)
+machine_renew_seconds = Histogram(
+    "caisson_machine_renew_seconds", "Time a copy took to become a machine of its own.", ["vmm"], buckets=_SECONDS
+)
+machine_round_trip_seconds = Histogram(
+    "caisson_machine_round_trip_seconds",
+    "Time from a question to a machine's agent to its answer.",
+    ["vmm"],
+    buckets=(0.0001, 0.00025, 0.0005, *_SECONDS),
+)
+machines_running = Gauge("caisson_machines_running", "Virtual machines whose processors run.", ["vmm"])
+machines_stopped = Gauge("caisson_machines_stopped", "Virtual machines that wait, stopped.", ["vmm"])
+machine_templates_built = Counter("caisson_machine_templates_built_total", "Machines saved as templates.", ["vmm"])
+machines_failed = Counter(
+    "caisson_machines_failed_total", "Virtual machines that did not come up, or did not last.", ["vmm", "reason"]
+)
 log_lines_stored = Counter("caisson_log_lines_stored_total", "Log lines committed to the store.")
 log_streams_open = Gauge("caisson_log_streams_open", "Readers connected to a log stream.")
 event_streams_open = Gauge("caisson_event_streams_open", "Readers connected to any other stream of events.")
@@ -52,7 +73,19 @@ def open_log_streams() -> int:
     return int(next(iter(log_streams_open.collect())).samples[0].value)
 
 
+VMMS = ("firecracker", "qemu")
+MACHINE_FAILURES = ("boot", "restore", "save", "wake", "panic", "silent", "died")
+
+
 def _create_labels() -> None:
+    for vmm in VMMS:
+        for each in (machine_boot_seconds, machine_restore_seconds, machine_renew_seconds, machine_round_trip_seconds):
+            each.labels(vmm)
+        for gauge in (machines_running, machines_stopped):
+            gauge.labels(vmm)
+        machine_templates_built.labels(vmm)
+        for failure in MACHINE_FAILURES:
+            machines_failed.labels(vmm, failure)
     for runtime in Runtime:
         workloads_accepted.labels(runtime)
     for refusal in Refusal:

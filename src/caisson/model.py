@@ -202,6 +202,19 @@ class Timings(Struct, frozen=True, kw_only=True):
     total_ms: float | None = None
 
 
+class MachineFacts(Struct, frozen=True, kw_only=True):
+    """The virtual machine a workload ran in: what made it, what executed it, how long it took to come up."""
+
+    vmm: str
+    acceleration: str
+    boot_ms: float | None = None
+    """From the VMM's start to an interpreter that waits; null for a copy of a saved machine."""
+    restore_ms: float | None = None
+    """From the VMM's start to a copy that runs; null for a machine that was booted."""
+    renew_ms: float | None = None
+    """What a copy took to become one of its own."""
+
+
 class Workload(Struct, frozen=True, kw_only=True):
     """A workload as the API answers it."""
 
@@ -213,6 +226,7 @@ class Workload(Struct, frozen=True, kw_only=True):
     routing: str | None = None
     node_id: str | None = None
     start: StartKind | None = None
+    machine: MachineFacts | None = None
     output: Raw = field(default_factory=_null)
     exit_code: int | None = None
     error: WorkloadError | None = None

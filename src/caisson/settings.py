@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     node_id: str | None = None
     """Name of this node. Default: made once and kept in the data folder."""
 
-    backends: Annotated[tuple[str, ...], NoDecode] = ("isolate", "gvisor")
+    backends: Annotated[tuple[str, ...], NoDecode] = ("isolate", "gvisor", "microvm")
     """Backends to load, by entry-point name, separated by commas."""
     runsc: str = "runsc"
     """gVisor's program: a name that is looked up in PATH, or a path."""

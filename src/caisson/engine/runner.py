@@ -20,7 +20,7 @@ from caisson.engine.outcome import Outcome, Seen, decide
 from caisson.engine.pool import Pools
 from caisson.errors import SandboxError, StartFailed
 from caisson.model import Isolation, Reason, Resources, StartKind, Status, Timings, Usage
-from caisson.sandbox.contract import Backend, Exited, Job, Output, Raised, Sandbox, SandboxSpec
+from caisson.sandbox.contract import Backend, Exited, Job, Output, Raised, Sandbox, SandboxSpec, Virtual
 from caisson.sandbox.runtimes import plan
 from caisson.store.errors import StoreError
 from caisson.store.store import Store
@@ -96,7 +96,7 @@ class Runner:
         await self._backends[isolation].prepare(spec)
         while True:
             async with self._pools.take(self._backends[isolation], spec) as (sandbox, kind):
-                await self._begin(live, isolation, kind, asked_at)
+                await self._begin(live, isolation, kind, asked_at, sandbox)
                 try:
                     return await self._execute(live, sandbox, job, seen)
                 except StartFailed as error:
@@ -105,13 +105,16 @@ class Runner:
                         raise
                     logger.warning("a waiting sandbox was dead", sandbox=sandbox.id, error=error.detail)
 
-    async def _begin(self, live: Live, isolation: Isolation, kind: StartKind, asked_at: float) -> None:
+    async def _begin(
+        self, live: Live, isolation: Isolation, kind: StartKind, asked_at: float, sandbox: Sandbox
+    ) -> None:
         start_ms = _ms_since(asked_at)
         metrics.sandbox_start_seconds.labels(isolation, kind).observe(start_ms / 1000)
         first = live.workload.status is Status.PENDING
         workload = live.update(
             status=Status.RUNNING,
             start=kind,
+            machine=sandbox.facts if isinstance(sandbox, Virtual) else None,
             node_id=self._node_id,
             started_at=datetime.now(UTC),
             timings=replace(live.workload.timings, start_ms=start_ms),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from caisson.host.network.slots import Slots
-from caisson.model import Isolation, Network, Resources, Runtime, StartKind, Stream, Usage
+from caisson.model import Isolation, MachineFacts, Network, Resources, Runtime, StartKind, Stream, Usage
 
 ENTRY_POINT_GROUP = "caisson.backends"
 """Backends are found under this entry-point group; each entry names a callable `(BackendContext) -> Backend`."""
@@ -121,6 +121,13 @@ class Sandbox(Protocol):
     async def kill(self) -> None:
         """End everything inside and return when it is verified dead. Idempotent; callable in every state."""
         ...
+
+
+@runtime_checkable
+class Virtual(Protocol):
+    """What a sandbox that is a virtual machine can also tell."""
+
+    facts: MachineFacts
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from caisson import metrics
 from caisson.backends.leftovers import write_state
 from caisson.backends.microvm.disk import blank_disk, copy_disk
 from caisson.backends.microvm.greeting import explained, greet, open_channel
@@ -24,7 +26,7 @@ from caisson.host.cgroup import CgroupError
 from caisson.host.process import CommandFailed
 from caisson.images.build import USER_ID
 from caisson.images.catalog import Image
-from caisson.model import StartKind
+from caisson.model import MachineFacts, StartKind
 from caisson.sandbox.channel import Channel, ChannelClosed
 from caisson.sandbox.contract import SandboxSpec
 from caisson.sandbox.launch import ENVIRONMENT, WORK
@@ -121,8 +123,10 @@ class Booter:
 
     async def _fresh(self, kind: Kind, nic: Nic | None, stack: AsyncExitStack) -> MicrovmSandbox:
         home = await stack.enter_async_context(self.places.take(kind.ram_mb, kind.vcpus))
+        began = time.monotonic()
         machine, channel = await self._up(kind, nic, home, stack, to_save=False)
-        return _sandbox(home, kind, machine, channel, StartKind.COLD)
+        facts = self._facts(boot_ms=_ms_since(began))
+        return _sandbox(home, kind, machine, channel, StartKind.COLD, facts)
 
     async def _copy(
         self, kind: Kind, nic: Nic | None, template: Template, start: StartKind, stack: AsyncExitStack
@@ -131,16 +135,20 @@ class Booter:
         disk = home.folder / "disk"
         await asyncio.to_thread(copy_disk, template.disk, disk)
         config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), nic)
-        machine = await stack.enter_async_context(self.vmm.load(config, template.snapshot, home))
-        write_state(home.folder, machine.pids, home.group.paths)
-        try:
-            # Before the connection: Firecracker can make one only with a guest that runs.
-            await machine.resume()
-            channel = await open_channel(machine, stack)
-            await renew(channel, home.id)
-        except FAULTS as error:
-            raise await explained(home.id, machine, error) from error
-        return _sandbox(home, kind, machine, channel, start)
+        began = time.monotonic()
+        with self._counted("restore"):
+            machine = await stack.enter_async_context(self.vmm.load(config, template.snapshot, home))
+            write_state(home.folder, machine.pids, home.group.paths)
+            try:
+                # Before the connection: Firecracker can make one only with a guest that runs.
+                await machine.resume()
+                channel = await open_channel(machine, stack)
+                restore_ms = _ms_since(began)
+                await renew(channel, home.id)
+            except FAULTS as error:
+                raise await explained(home.id, machine, error) from error
+        facts = self._facts(restore_ms=restore_ms, renew_ms=round(_ms_since(began) - restore_ms, 3))
+        return _sandbox(home, kind, machine, channel, start, facts)
 
     async def _make(self, kind: Kind, nic: Nic | None, folder: Path) -> None:
         """Make a template's files from a boot that is used for nothing else."""
@@ -150,10 +158,12 @@ class Booter:
             # Its answer is the last thing under way: a snapshot must not hold half a frame.
             if not await channel.ping(BOOT_S):
                 raise VmmError("the machine to be saved does not answer")
-            async with asyncio.timeout(SAVE_S):
-                await machine.pause()
-                await machine.save(folder)
-            await asyncio.to_thread(copy_disk, home.folder / "disk", folder / "disk")
+            with self._counted("save"):
+                async with asyncio.timeout(SAVE_S):
+                    await machine.pause()
+                    await machine.save(folder)
+                await asyncio.to_thread(copy_disk, home.folder / "disk", folder / "disk")
+        metrics.machine_templates_built.labels(self.vmm.name).inc()
 
     async def _up(
         self, kind: Kind, nic: Nic | None, home: Home, stack: AsyncExitStack, *, to_save: bool
@@ -166,6 +176,7 @@ class Booter:
             await asyncio.to_thread(copy_disk, blank, disk)
             nonce = secrets.token_bytes(NONCE_BYTES)
             config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), nic, nonce.hex())
+            began = time.monotonic()
             async with AsyncExitStack() as trial:
                 machine = await trial.enter_async_context(self.vmm.boot(config, home, to_save=to_save))
                 write_state(home.folder, machine.pids, home.group.paths)
@@ -173,11 +184,38 @@ class Booter:
                     channel = await open_channel(machine, trial)
                     await greet(machine, channel, nonce, BOOT_S)
                     await stack.enter_async_context(trial.pop_all())
+                    metrics.machine_boot_seconds.labels(self.vmm.name).observe(time.monotonic() - began)
                     return machine, channel
                 except FAULTS as error:
                     failure = await explained(home.id, machine, error)
+            metrics.machines_failed.labels(self.vmm.name, "boot").inc()
             logger.warning("machine did not boot", attempt=attempt + 1, error=str(failure))
         raise failure
+
+    def _facts(
+        self, *, boot_ms: float | None = None, restore_ms: float | None = None, renew_ms: float | None = None
+    ) -> MachineFacts:
+        for histogram, ms in (
+            (metrics.machine_restore_seconds, restore_ms),
+            (metrics.machine_renew_seconds, renew_ms),
+        ):
+            if ms is not None:
+                histogram.labels(self.vmm.name).observe(ms / 1000)
+        return MachineFacts(
+            vmm=f"{self.vmm.name} {self.vmm.version}",
+            acceleration=self.vmm.acceleration,
+            boot_ms=boot_ms,
+            restore_ms=restore_ms,
+            renew_ms=renew_ms,
+        )
+
+    @contextmanager
+    def _counted(self, step: str) -> Iterator[None]:
+        try:
+            yield
+        except FAULTS:
+            metrics.machines_failed.labels(self.vmm.name, step).inc()
+            raise
 
     def _config(self, kind: Kind, drives: tuple[Drive, ...], nic: Nic | None, nonce: str = "") -> MachineConfig:
         agent = ["--nonce", nonce, "--root", "/dev/vda", "--disk", "/dev/vdb", "--cgroup", "/sys/fs/cgroup"]
@@ -194,5 +232,11 @@ class Booter:
         )
 
 
-def _sandbox(home: Home, kind: Kind, machine: Machine, channel: Channel, start: StartKind) -> MicrovmSandbox:
-    return MicrovmSandbox(home, kind.spec, machine, channel, start=start, ram_mb=kind.ram_mb, env=kind.env)
+def _sandbox(
+    home: Home, kind: Kind, machine: Machine, channel: Channel, start: StartKind, facts: MachineFacts
+) -> MicrovmSandbox:
+    return MicrovmSandbox(home, kind.spec, machine, channel, start=start, facts=facts, ram_mb=kind.ram_mb, env=kind.env)
+
+
+def _ms_since(instant: float) -> float:
+    return round((time.monotonic() - instant) * 1000, 3)

@@ -8,11 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 
+from caisson import metrics
 from caisson.backends.microvm.meter import Meter
 from caisson.backends.microvm.vmm import End, EndKind, Home, Machine, VmmError
 from caisson.errors import SandboxCrashed, StartFailed
 from caisson.host.cgroup import CgroupError, Limits
-from caisson.model import Runtime, StartKind, Usage
+from caisson.model import MachineFacts, Runtime, StartKind, Usage
 from caisson.sandbox import agent
 from caisson.sandbox.agent import Renewal
 from caisson.sandbox.channel import Channel, ChannelClosed
@@ -44,6 +45,7 @@ class MicrovmSandbox:
         channel: Channel,
         *,
         start: StartKind,
+        facts: MachineFacts,
         ram_mb: int,
         env: Mapping[str, str],
     ) -> None:
@@ -54,6 +56,8 @@ class MicrovmSandbox:
         self.id = home.id
         self.spec = spec
         self.start = start
+        self.facts = facts
+        self._vmm = facts.vmm.partition(" ")[0]
         self._home = home
         self._machine = machine
         self._channel = channel
@@ -70,12 +74,15 @@ class MicrovmSandbox:
     async def watched(self) -> AsyncIterator[None]:
         """While inside, the machine is stopped when it idles, its end ends the channel, and silence ends it."""
         async with asyncio.TaskGroup() as tasks:
+            metrics.machines_running.labels(self._vmm).inc()
             watching = [tasks.create_task(work) for work in (self._rest(), self._await_end(), self._listen())]
             try:
                 yield
             finally:
                 for task in watching:
                     task.cancel()
+                gauge = metrics.machines_stopped if self._paused else metrics.machines_running
+                gauge.labels(self._vmm).dec()
 
     async def ping(self, timeout_s: float) -> bool:
         """See `Sandbox.ping`."""
@@ -135,8 +142,10 @@ class MicrovmSandbox:
                 await self._wake()
                 if stopped:
                     # Its own since its boot, but for the time that passed without it.
-                    await _set_clock(self._channel)
+                    with metrics.machine_round_trip_seconds.labels(self._vmm).time():
+                        await _set_clock(self._channel)
             except (CgroupError, VmmError, ChannelClosed, ProtocolError, TimeoutError) as error:
+                self._failed("wake")
                 detail = f"{self.id}: {error}: {await self.last_words()}"
                 raise StartFailed("the sandbox could not be woken", detail=detail) from error
 
@@ -144,11 +153,15 @@ class MicrovmSandbox:
         if self._paused:
             await self._machine.resume()
             self._paused = False
+            metrics.machines_running.labels(self._vmm).inc()
+            metrics.machines_stopped.labels(self._vmm).dec()
 
     async def _sleep(self) -> None:
         if not self._paused:
             await self._machine.pause()
             self._paused = True
+            metrics.machines_running.labels(self._vmm).dec()
+            metrics.machines_stopped.labels(self._vmm).inc()
 
     async def _rest(self) -> None:
         await asyncio.sleep(IDLE_S)
@@ -185,6 +198,7 @@ class MicrovmSandbox:
         """The channel ended without EXIT: how the machine ended, as far as it is the program's doing."""
         self._meter.read()
         if self._silent:
+            self._failed("silent")
             raise SandboxCrashed("the sandbox's agent fell silent", detail=f"{self.id}: {await self.last_words()}")
         with suppress(TimeoutError):
             async with asyncio.timeout(_END_S):
@@ -192,8 +206,13 @@ class MicrovmSandbox:
         if self._starved():
             return Exited(signal=signal.SIGKILL, out_of_memory=True)
         if self._end is not None and self._end.kind is EndKind.RESET:
+            self._failed("panic")
             raise SandboxCrashed("the guest's kernel panicked", detail=f"{self.id}: {await self.last_words()}")
+        self._failed("died")
         return None
+
+    def _failed(self, reason: str) -> None:
+        metrics.machines_failed.labels(self._vmm, reason).inc()
 
     async def last_words(self) -> str:
         """The end of the console, for the log."""
