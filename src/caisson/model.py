@@ -174,6 +174,8 @@ class WorkloadSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     resources: Resources = Resources()
     network: Network = "none"
     labels: Annotated[dict[LabelText, LabelValue], Meta(max_length=MAX_LABELS)] = {}
+    retries: Annotated[int, Meta(ge=0, le=10, description="How often to begin anew when it was not its own fault.")] = 0
+    idempotent: Annotated[bool, Meta(description="Begin anew also after its code may have begun.")] = False
 
 
 class WorkloadError(Struct, frozen=True, kw_only=True):
@@ -227,6 +229,7 @@ class Workload(Struct, frozen=True, kw_only=True):
     node_id: str | None = None
     start: StartKind | None = None
     machine: MachineFacts | None = None
+    attempts: int = 0
     output: Raw = field(default_factory=_null)
     exit_code: int | None = None
     error: WorkloadError | None = None

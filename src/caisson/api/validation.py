@@ -43,7 +43,7 @@ _IMPOSSIBLE_QUERY = {
     "string_too_short",
 }
 
-_INTEGER_AS_FLOAT = "Expected `int`, got `float` - at `$.resources."
+_INTEGER_AS_FLOAT = ("Expected `int`, got `float` - at `$.resources.", "Expected `int`, got `float` - at `$.retries`")
 
 _decoder = msgspec.json.Decoder(WorkloadSpec)
 
@@ -124,11 +124,14 @@ def _plain(number: msgspec.Raw) -> msgspec.Raw:
 
 
 def _with_plain_integers(body: bytes | bytearray) -> bytes:
-    """The body with `256.0` written as `256` in `resources`: to JSON that is one number, to the decoder it is not."""
+    """The body with `256.0` written as `256` where integers belong: to JSON that is one number, to the decoder not."""
     members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    resources = msgspec.json.decode(members["resources"], type=dict[str, Any])
-    whole = {name: int(value) for name, value in resources.items() if isinstance(value, float) and value.is_integer()}
-    members["resources"] = msgspec.Raw(msgspec.json.encode(resources | whole))
+    if "retries" in members:
+        members["retries"] = _plain(members["retries"])
+    if "resources" in members:
+        resources = msgspec.json.decode(members["resources"], type=dict[str, msgspec.Raw])
+        whole = {name: _plain(number) for name, number in resources.items()}
+        members["resources"] = msgspec.Raw(msgspec.json.encode(whole))
     return msgspec.json.encode(members)
 
 

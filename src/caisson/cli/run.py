@@ -79,6 +79,12 @@ def run(
         ),
     ] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label to find it by.")] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, max=10, help="How often to begin anew when it was not its own fault.")
+    ] = 0,
+    idempotent: Annotated[
+        bool, typer.Option("--idempotent", help="Begin anew also after its code may have begun.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the id and do not wait.")] = False,
     json: Json = False,
     api: Api = None,
@@ -103,6 +109,8 @@ def run(
         "mem_mb": mem,
         "cpus": cpus,
         "disk_mb": disk,
+        "retries": retries,
+        "idempotent": idempotent,
     }
     if image is not None:
         command = ([source] if source is not None else []) + given

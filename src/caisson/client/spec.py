@@ -36,10 +36,12 @@ class SpecOptions(TypedDict, total=False):
     network: Literal["none", "egress"] | Sequence[str]
     """`none`, `egress`, or the only destinations allowed."""
     labels: Mapping[str, str]
+    retries: int
+    idempotent: bool
 
 
 _RESOURCES = frozenset(Resources.__struct_fields__)
-_AS_THEY_ARE = frozenset({"image", "entrypoint", "stdin"})
+_AS_THEY_ARE = frozenset({"image", "entrypoint", "stdin", "retries", "idempotent"})
 
 
 def spec_of(spec: WorkloadSpec | None, options: SpecOptions) -> WorkloadSpec:

@@ -65,12 +65,13 @@ class Dispatcher:
         spec: WorkloadSpec,
         archive: Path | None,
         new: NewWorkload | None,
+        lines: int = 0,
     ) -> Live:
-        """Begin a life. `new` is what to put into the store first; None if it is there already."""
+        """Begin a life. `new` is what to put into the store first; None if it is there already, with so many lines."""
         if self._tasks is None:
             raise StartFailed("the engine is not open")
         attached = new is not None and new.attached
-        live = Live(workload, tenant, spec, archive, attached, WorkloadLog(workload.id, self._store.append))
+        live = Live(workload, tenant, spec, archive, attached, WorkloadLog(workload.id, self._store.append, lines))
         self._live[workload.id] = live
         self._quotas.hold(tenant, spec.resources.mem_mb)
         if attached and new is not None and new.idempotency is None:
@@ -85,17 +86,19 @@ class Dispatcher:
         again = 0
         for stored in await self._store.unfinished():
             isolation = stored.workload.isolation_used
-            if isolation is None or not runs_again(stored):
+            spec = msgspec.json.decode(stored.spec, type=WorkloadSpec)
+            if isolation is None or not runs_again(stored, spec):
                 self._store.finish(lost(stored))
                 continue
             again += 1
             if stored.archive:
                 needed.add(stored.archive)
             archive = self._uploads / stored.archive if stored.archive else None
-            spec = msgspec.json.decode(stored.spec, type=WorkloadSpec)
-            self.begin(stored.workload, isolation, stored.tenant, spec, archive, None)
+            begun = stored.workload.status is Status.RUNNING
+            lines = await self._store.log_length(stored.workload.id) if begun else 0
+            self.begin(stored.workload, isolation, stored.tenant, spec, archive, None, lines)
         if again:
-            logger.info("pending workloads run now", count=again)
+            logger.info("unfinished workloads run now", count=again)
         for path in self._uploads.glob("*"):
             if path.name not in needed:
                 await discard(path)

@@ -36,10 +36,10 @@ RETRY_S = 1.0
 class LineAssembler:
     """Cuts the bytes of both streams into numbered lines. Holds at most one unfinished line for each stream."""
 
-    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC), first_seq: int = 0) -> None:
         self._now = now
         self._rest: dict[Stream, bytearray] = {stream: bytearray() for stream in Stream}
-        self.next_seq = 0
+        self.next_seq = first_seq
 
     def feed(self, stream: Stream, data: bytes) -> list[LogLine]:
         """The lines completed by `data`."""
@@ -87,10 +87,11 @@ def _pieces(line: str) -> list[str]:
 class WorkloadLog:
     """The log of one workload that is not finished. One writer (the runner), any number of readers."""
 
-    def __init__(self, workload_id: str, append: Callable[[LogChunk], Awaitable[None]]) -> None:
+    def __init__(self, workload_id: str, append: Callable[[LogChunk], Awaitable[None]], lines: int = 0) -> None:
+        """`lines` are in the store already, from before a restart."""
         self._id = workload_id
         self._append = append
-        self._assembler = LineAssembler()
+        self._assembler = LineAssembler(first_seq=lines)
         self._waiting: list[LogLine] = []
         self._waiting_bytes = 0
         self._tail: deque[LogChunk] = deque()
@@ -98,7 +99,7 @@ class WorkloadLog:
         self._arrived = asyncio.Event()
         self._changed = asyncio.Event()
         self._in_flight: tuple[LogChunk, asyncio.Future[None]] | None = None
-        self.committed = 0
+        self.committed = lines
         """Every line with a smaller sequence number is in the store."""
         self.closed = False
         """True when nothing will be added and everything is committed."""
@@ -125,6 +126,11 @@ class WorkloadLog:
                 except CaissonError as error:
                     logger.error("log lines could not be stored, trying again", workload=self._id, error=error.detail)
                     await asyncio.sleep(RETRY_S)
+
+    def cut(self) -> None:
+        """End unfinished lines, where another run of the program follows."""
+        self._waiting += self._assembler.flush()
+        self._arrived.set()
 
     async def rest(self) -> LogChunk | None:
         """What is not committed when the program has ended, for the commit that finishes the workload.

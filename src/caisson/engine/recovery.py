@@ -6,13 +6,27 @@ from datetime import UTC, datetime
 
 from msgspec.structs import replace
 
-from caisson.model import Reason, Status, Workload, WorkloadError
+from caisson.model import Reason, Status, Workload, WorkloadError, WorkloadSpec
 from caisson.store.records import Stored
 
 
-def runs_again(stored: Stored) -> bool:
-    """True if user code certainly has not begun and somebody may still ask for the result."""
-    return stored.workload.status is Status.PENDING and not stored.attached
+def runs_again(stored: Stored, spec: WorkloadSpec) -> bool:
+    """True if somebody may still ask for the result, and user code certainly has not begun or may begin again."""
+    if stored.attached:
+        return False
+    if stored.workload.status is Status.PENDING:
+        return True
+    return begins_anew(spec, stored.workload.attempts, Reason.NODE_LOST)
+
+
+def begins_anew(spec: WorkloadSpec, attempts: int, reason: Reason | None) -> bool:
+    """True if a workload that was begun `attempts` times, and ended for this reason, is to be begun once more.
+
+    Only where the program had no part in it; and where its code may have begun, only if it says that this does no harm.
+    """
+    if attempts > spec.retries:
+        return False
+    return reason is Reason.START_FAILED or (spec.idempotent and reason in (Reason.SANDBOX_CRASHED, Reason.NODE_LOST))
 
 
 def lost(stored: Stored) -> Workload:

@@ -18,6 +18,7 @@ from caisson.engine.changes import Changes
 from caisson.engine.live import Live
 from caisson.engine.outcome import Outcome, Seen, decide
 from caisson.engine.pool import Pools
+from caisson.engine.recovery import begins_anew
 from caisson.errors import SandboxError, StartFailed
 from caisson.model import Isolation, Reason, Resources, StartKind, Status, Timings, Usage
 from caisson.sandbox.contract import Backend, Exited, Job, Output, Raised, Sandbox, SandboxSpec, Virtual
@@ -61,7 +62,11 @@ class Runner:
         """
         seen = Seen()
         try:
-            await self._attempt(live, ticket, isolation, seen)
+            await ticket.granted.wait()
+            live.update(timings=Timings(queued_ms=_ms_since(live.accepted_at)))
+            while await self._fails_by_no_fault_of_its_own(live, isolation, seen):
+                live.log.cut()
+                seen = Seen()
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if live.kill_reason is None or task is None:
@@ -80,9 +85,19 @@ class Runner:
             self._admission.leave(ticket)
         await self._settle(live, isolation, decide(seen), seen.usage)
 
-    async def _attempt(self, live: Live, ticket: Ticket, isolation: Isolation, seen: Seen) -> None:
-        await ticket.granted.wait()
-        live.update(timings=Timings(queued_ms=_ms_since(live.accepted_at)))
+    async def _fails_by_no_fault_of_its_own(self, live: Live, isolation: Isolation, seen: Seen) -> bool:
+        """Run it once. True if that failed in a way after which it asked to be begun anew."""
+        live.update(attempts=live.workload.attempts + 1)
+        try:
+            await self._attempt(live, isolation, seen)
+        except SandboxError as error:
+            if not begins_anew(live.spec, live.workload.attempts, error.reason):
+                raise
+            logger.warning("begun anew", workload=live.workload.id, reason=error.reason, error=error.detail)
+            return True
+        return begins_anew(live.spec, live.workload.attempts, seen.ended_by)
+
+    async def _attempt(self, live: Live, isolation: Isolation, seen: Seen) -> None:
         job = plan(live.workload.id, live.spec, live.archive)
         spec = SandboxSpec(
             job.runtime,
@@ -125,6 +140,9 @@ class Runner:
                 # After a crash it is run again unless it is known to have begun, so that must be on disk first.
                 # An attached one is never run again: nobody waits for it any more.
                 await committed
+        elif not live.attached:
+            # How often it was begun must be known after the next crash as well, or it would never end.
+            await self._store.begin_anew(workload)
         self._changes.tell(live.tenant, workload)
 
     async def _execute(self, live: Live, sandbox: Sandbox, job: Job, seen: Seen) -> None:

@@ -113,6 +113,19 @@ def apply(connection: Connection, writes: Sequence[Write]) -> None:
     note(connection, [write.entry for write in writes if isinstance(write, Note)])
 
 
+def begin_anew(connection: Connection, workload: Workload) -> None:
+    """Store the present state of a running workload. Raises IllegalTransition if it is not running."""
+    table = tables.workloads
+    changed = connection.execute(
+        update(table)
+        .where(table.c.id == workload.id, table.c.status == Status.RUNNING.value)
+        .values(**_state(workload))
+    )
+    if changed.rowcount != 1:
+        status = connection.scalar(select(table.c.status).where(table.c.id == workload.id))
+        raise IllegalTransition(workload.id, Status(status) if status else None, Status.RUNNING)
+
+
 def find_clash(connection: Connection, new: NewWorkload) -> IdempotencyClash | None:
     """The clash of a workload's idempotency key with one that is remembered."""
     if new.idempotency is None:

@@ -18,7 +18,7 @@ from caisson.benchmark import Benchmark, BenchmarkHead, BenchmarkPage, Benchmark
 from caisson.model import LogLine, Workload
 from caisson.settings import Settings
 from caisson.store import benchmarks, keys, retention, tenants
-from caisson.store.batch import Append, Insert, Move, Note
+from caisson.store.batch import Append, Insert, Move, Note, begin_anew
 from caisson.store.database import READERS, lay_out_log, reading_engine, store_error, writing_engine
 from caisson.store.errors import IdempotencyClash, IllegalTransition, StoreError
 from caisson.store.migrate import migrate
@@ -75,6 +75,14 @@ class Store:
     def start(self, workload: Workload, *, patient: bool = False) -> Awaitable[None]:
         """Store that a workload runs; without hurry if `patient`. Raises IllegalTransition."""
         return self._writer.submit(Move(workload), patient=patient)
+
+    async def begin_anew(self, workload: Workload) -> None:
+        """Store that a running workload was begun once more. Raises IllegalTransition if it is not running."""
+        await self._writer.call(lambda connection: begin_anew(connection, workload))
+
+    async def log_length(self, workload_id: str) -> int:
+        """How many lines are stored: the number of the next one."""
+        return await self._read(logs.length, workload_id)
 
     def append(self, chunk: LogChunk) -> Awaitable[None]:
         """Store log lines. What was stored under the same first number is replaced."""

@@ -36,3 +36,14 @@ def lines(connection: Connection, workload_id: str, after: int, limit: int, max_
                     return found
                 found.append(line)
     return found
+
+
+def length(connection: Connection, workload_id: str) -> int:
+    """How many lines a workload has: the number of the next one."""
+    row = connection.execute(
+        select(log_chunks.c.first_seq, log_chunks.c.data)
+        .where(log_chunks.c.workload_id == workload_id)
+        .order_by(log_chunks.c.first_seq.desc())
+        .limit(1)
+    ).one_or_none()
+    return 0 if row is None else int(row.first_seq) + sum(1 for _ in chunks.decode(row.data, row.first_seq))
