@@ -103,6 +103,7 @@ def running(image: Image, payload: Path, say: Callable[[str], None] = print) -> 
 
 _MOUNT = """
 date -s @$(cat /sys/class/rtc/rtc0/since_epoch) >/dev/null
+chgrp kvm /dev/kvm && chmod 660 /dev/kvm
 mkdir -p /payload /tmp/over/upper /tmp/over/work /repo
 blockdev --flushbufs /dev/vdb
 mount -t erofs -o ro /dev/vdb /payload

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from caisson.images.catalog import Catalog, Image
     from caisson.images.oci.store import OciImage, OciStore
     from caisson.images.progress import Report
+    from caisson.settings import Settings
 
+_PROGRAM = "firecracker"
 app = typer.Typer(help="Guest images of this machine: what gvisor and micro-VMs start from.", no_args_is_help=True)
 ImagesDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Folder of the images. Default: CAISSON_IMAGES_DIR.")
@@ -69,11 +71,19 @@ def pull(
     images_dir: ImagesDir = None,
     json: Json = False,
 ) -> None:
-    """Pull images that a trusted key has signed, or that are named by their whole digest, and make them current."""
+    """Pull images that a trusted key has signed, or that are named by their whole digest, and make them current.
+
+    `firecracker` is no image, but the pinned release of Firecracker and its jailer, from its own address.
+    """
     from caisson.cli import progress
     from caisson.images import definitions
 
     settings = load_settings()
+    if names and _PROGRAM in names:
+        names.remove(_PROGRAM)
+        _pull_firecracker(settings, json)
+        if not names:
+            return
     address = source or settings.images_source
     if address is None:
         fail("where from? Name it with --from or CAISSON_IMAGES_SOURCE")
@@ -185,6 +195,22 @@ def verify(names: Names = None, images_dir: ImagesDir = None) -> None:
                 typer.echo(f"{image.name} {image.version} is as it was made")
     if damaged:
         fail("make what is damaged anew: caisson images rm NAME, caisson images build NAME")
+
+
+def _pull_firecracker(settings: Settings, json: bool) -> None:
+    from caisson.backends.microvm.firecracker import release
+    from caisson.backends.microvm.firecracker.find import downloads
+    from caisson.cli import progress
+    from caisson.errors import Unavailable
+
+    try:
+        wanted = release.read_manifest(settings.firecracker_release or release.MANIFEST)
+        with progress.shown() as report:
+            programs = asyncio.run(release.fetch(wanted, downloads(settings), report))
+    except Unavailable as error:
+        fail(f"{error.message}; {error.fix}" if error.fix else error.message)
+    if not json:
+        typer.echo(f"Firecracker {wanted.version} is at {programs.firecracker}, its jailer beside it")
 
 
 async def _build(catalog: Catalog, wanted: list[str], missing: bool, mirror: str | None, report: Report) -> list[Image]:

@@ -21,9 +21,13 @@ class Followed:
 
     def kill(self) -> None:
         """Send SIGKILL; nothing happens if it has ended."""
+        self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens if it has ended."""
         if not self.ended and self._fd >= 0:
             try:
-                signal.pidfd_send_signal(self._fd, signal.SIGKILL)
+                signal.pidfd_send_signal(self._fd, number)
             except ProcessLookupError:
                 # A zombie between its end and the loop's notice of it.
                 return

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from caisson.backends.microvm.firecracker.release import fetch, read_manifest
 from caisson.errors import Unavailable
 from caisson.settings import Settings
 from tests.helpers.fileserver import FileServer, cut_off, redirect, running_file_server, status, trickle
+from tests.helpers.server import CAISSON
 
 pytestmark = pytest.mark.anyio
 VERSION = "1.16.1"
@@ -90,6 +92,22 @@ async def test_what_is_missing_is_fetched_once_through_faults_and_a_redirect(
     assert left == sorted([f"firecracker-{VERSION}-{platform.machine()}", "firecracker", "jailer"])
     # The rest of what was cut off, and not all of it again.
     assert any("range" in headers for headers in files.asked("/cdn/real.tgz"))
+
+
+def test_the_command_fetches_it_beforehand(files: FileServer, tmp_path: Path) -> None:
+    content = archive()
+    release = manifest(tmp_path, files.serve("/fc.tgz", content), content)
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "CAISSON_FIRECRACKER_RELEASE": str(release)}
+    command = [str(CAISSON), "images", "pull", "firecracker"]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert VERSION in done.stdout
+    assert files.counts() == {"/fc.tgz": 1}
+    release.write_text(release.read_text().replace("1.16.1", "1.16.2").replace("/fc.tgz", "/none.tgz"))
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "CAISSON_FIRECRACKER_BIN" in done.stderr
 
 
 async def test_wrong_bytes_are_never_unpacked_and_the_way_by_hand_is_told(

@@ -1,51 +1,50 @@
-"""Servers whose micro-VMs run on real KVM: in the lab, or on a machine that has it and says so."""
+"""The microvm backend on real KVM, under each VMM in turn: in the lab, or on a machine that has KVM and says so."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
-from tests.helpers.server import Server, running_server
+from caisson.backends.microvm.backend import MicrovmBackend
+from caisson.model import Runtime
+from caisson.sandbox.contract import BackendContext, SandboxSpec
+from caisson.settings import Settings
 
-PASSED_ON = ("IMAGES_DIR", "AUTO_DOWNLOAD", "FIRECRACKER_BIN", "JAILER_BIN", "MICROVM_KERNEL")
-
-
-def settings_for(vmm: str) -> dict[str, Any]:
-    """Settings of a server on that VMM; skips where it cannot be."""
-    if not {"CAISSON_LAB", "CAISSON_TEST_KVM"} & os.environ.keys():
-        pytest.skip("needs KVM: `make lab` runs it in an emulated machine; where KVM works, set CAISSON_TEST_KVM=1")
-    if vmm == "firecracker" and "CAISSON_FIRECRACKER_BIN" not in os.environ:
-        pytest.skip("there is no Firecracker here: neither CAISSON_FIRECRACKER_BIN nor one that was downloaded")
-    given = {name.lower(): os.environ[f"CAISSON_{name}"] for name in PASSED_ON if f"CAISSON_{name}" in os.environ}
-    return {
-        "backends": "microvm",
-        "microvm_vmm": vmm,
-        # Two virtual machines deep, everything takes its time.
-        "start_timeout_s": 120,
-        "warm_microvm_python": 0,
-        **given,
-    }
+SPEC = SandboxSpec(Runtime.PYTHON, mem_mb=64, disk_mb=64)
+NEEDS_KVM = "needs KVM: `make lab` runs it in an emulated machine that has it; where KVM works, set CAISSON_TEST_KVM=1"
+NO_FIRECRACKER = "there is no Firecracker: neither CAISSON_FIRECRACKER_BIN nor one that was downloaded"
 
 
-@pytest.fixture(scope="module", params=["firecracker", "qemu"])
+@pytest.fixture(scope="session", params=["firecracker", "qemu"])
 def vmm(request: pytest.FixtureRequest) -> str:
-    """Each VMM in turn."""
-    return str(request.param)
+    """The name of a VMM; skips where it cannot be."""
+    name = str(request.param)
+    if not {"CAISSON_LAB", "CAISSON_TEST_KVM"} & os.environ.keys():
+        pytest.skip(NEEDS_KVM)
+    if name == "firecracker" and "CAISSON_FIRECRACKER_BIN" not in os.environ:
+        pytest.skip(NO_FIRECRACKER)
+    return name
 
 
-@pytest.fixture(scope="module")
-def kvm(vmm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server on it."""
-    with running_server(tmp_path_factory.mktemp(vmm), **settings_for(vmm)) as server:
-        yield server
+def make_backend(vmm: str, node: str, folder: Path, **settings: Any) -> MicrovmBackend:
+    """A backend with a folder of its own; images, kernel and programs are those of the environment."""
+    # Two machines deep, everything takes its time.
+    made = Settings(microvm_vmm=vmm, start_timeout_s=120, data_dir=folder / "data", **settings)  # type: ignore[arg-type] # one of the names
+    return MicrovmBackend(BackendContext(node, folder, made))
 
 
-@pytest.fixture
-def http(kvm: Server) -> Iterator[httpx2.Client]:
-    """A client of it."""
-    with kvm.client(timeout_s=300) as client:
-        yield client
+@pytest.fixture(scope="session")
+def microvm(vmm: str, tmp_path_factory: pytest.TempPathFactory) -> MicrovmBackend:
+    """The backend, probed."""
+    backend = make_backend(vmm, f"lab-{vmm}", tmp_path_factory.mktemp(vmm))
+    found = asyncio.run(backend.probe())
+    assert found.available, f"{found.reason} ({found.fix})"
+    assert found.acceleration == "kvm"
+    assert found.facts["vmm"].startswith(vmm)
+    # Before any test: what belongs to a saved machine stays open as long as the backend lives.
+    asyncio.run(backend.prepare(backend.pool_spec(SPEC)))
+    return backend

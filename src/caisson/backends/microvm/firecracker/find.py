@@ -62,6 +62,8 @@ async def _programs(settings: Settings, may_fetch: bool, report: Report) -> Prog
     if firecracker is None:
         if earlier is None and not may_fetch:
             raise Unavailable("Firecracker is not installed", fix=releases.by_hand(release))
+        if earlier is None:
+            logger.info("fetching Firecracker", version=release.version, folder=str(downloads(settings)))
         earlier = earlier or await releases.fetch(release, downloads(settings), report)
         firecracker = earlier.firecracker
         jailer = jailer or (earlier.jailer if jailed else None)

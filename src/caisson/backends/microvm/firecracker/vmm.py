@@ -62,17 +62,17 @@ class FirecrackerVmm:
         }
 
     def boot(self, config: MachineConfig, home: Home, *, to_save: bool = False) -> AbstractAsyncContextManager[Machine]:
-        """See `Vmm.boot`. Any machine can be saved."""
-        return self._boot(config, home)
+        """See `Vmm.boot`."""
+        return self._boot(config, home, to_save)
 
     def load(self, config: MachineConfig, snapshot: Snapshot, home: Home) -> AbstractAsyncContextManager[Machine]:
         """See `Vmm.load`."""
         return self._load(config, snapshot, home)
 
     @asynccontextmanager
-    async def _boot(self, config: MachineConfig, home: Home) -> AsyncIterator[Machine]:
+    async def _boot(self, config: MachineConfig, home: Home, to_save: bool) -> AsyncIterator[Machine]:
         async with AsyncExitStack() as stack:
-            machine, api = await self._launch(config, home, None, stack)
+            machine, api = await self._launch(config, home, None, stack, to_save=to_save)
             for path, body in configuration(config, self._rates):
                 await api.put(path, body)
             await api.start()
@@ -88,7 +88,13 @@ class FirecrackerVmm:
             yield machine
 
     async def _launch(
-        self, config: MachineConfig, home: Home, snapshot: Snapshot | None, stack: AsyncExitStack
+        self,
+        config: MachineConfig,
+        home: Home,
+        snapshot: Snapshot | None,
+        stack: AsyncExitStack,
+        *,
+        to_save: bool = False,
     ) -> tuple[FirecrackerMachine, Api]:
         """Firecracker up and not yet configured, in its jail and its control groups."""
         teardown = Teardown()
@@ -136,7 +142,9 @@ class FirecrackerVmm:
         except (JailNotBuilt, VmmError, CaissonError, OSError) as error:
             await process.kill()
             raise VmmError(f"Firecracker did not come up: {words.last or error}") from error
-        return FirecrackerMachine(process, api, root, words, ram_mb=config.ram_mb), api
+        running = snapshot is None
+        machine = FirecrackerMachine(process, api, root, words, ram_mb=config.ram_mb, to_save=to_save, running=running)
+        return machine, api
 
 
 def _furnish(root: Root, config: MachineConfig, snapshot: Snapshot | None) -> list[Bind]:
