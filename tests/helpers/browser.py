@@ -19,6 +19,7 @@ ARGUMENTS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
 ]
 TIMEOUT_MS = 20_000
+BUILD = Path(__file__).resolve().parents[2] / "scripts/web"
 
 
 def chromium() -> str | None:

@@ -6,16 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
-from tests.helpers.browser import Open, Window, chromium, running_browser, window
+from tests.helpers.browser import BUILD, Open, Window, chromium, running_browser, window
 from tests.helpers.server import Server
-
-BUILD = Path(__file__).resolve().parents[2] / "scripts/web"
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,11 @@ export interface ChartProps {
   testId: string;
 }
 
+/** Of the many lines of a logarithmic scale, those at powers of ten. */
+function decadesOnly(_: uPlot, splits: number[]): (number | null)[] {
+  return splits.map((value) => (value > 0 && Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9 ? value : null));
+}
+
 function hourAndMinute(seconds: number): string {
   const date = new Date(seconds * 1000);
   return `${String(date.getHours()).padStart(2, "0")}:${String(date.getMinutes()).padStart(2, "0")}`;
@@ -48,7 +53,7 @@ export default function Chart({ times, lines, format, label, height = 190, logar
         cursor: { points: { size: 6 }, drag: { x: false, y: false } },
         legend: { show: false },
         scales: { x: { time: true }, y: { distr: logarithmic ? 3 : 1, range: logarithmic ? undefined : (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
-        axes: [{ ...axis, values: (_, splits) => splits.map(hourAndMinute), space: 60 }, { ...axis, size: 62, values: (_, splits) => splits.map((value) => (value === null ? "" : format(value))) }],
+        axes: [{ ...axis, values: (_, splits) => splits.map(hourAndMinute), space: 60, size: 26 }, { ...axis, size: 62, ...(logarithmic ? { filter: decadesOnly, grid: { ...axis.grid, filter: decadesOnly } } : {}), values: (_, splits) => splits.map((value) => (value === null ? "" : format(value))) }],
         series: [
           {},
           ...lines.map((line) => ({

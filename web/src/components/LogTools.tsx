@@ -31,9 +31,9 @@ export function LogTools({ log, workloadId, search, paused, following, wrap, tim
     save(`${workloadId}.log`, [await answer.blob()], "text/plain");
   };
   return (
-    <div className="flex min-h-[38px] flex-wrap items-center gap-1 border-b border-line px-2 py-1">
+    <div className="flex min-h-[38px] flex-wrap items-center gap-0.5 border-b border-line px-2 py-1">
       <State log={log} />
-      <div className="relative ml-auto flex min-w-36 flex-1 items-center sm:max-w-60">
+      <div className="relative ml-auto flex min-w-20 flex-1 items-center sm:max-w-60">
         <Icon name="search" size={14} className="pointer-events-none absolute left-2 text-faint" />
         <input
           type="search"

@@ -1,0 +1,31 @@
+import { expect, test } from "vitest";
+
+import { markers, spotsIn } from "./traceback";
+
+const KNOWN = new Set(["main.py", "lib/util.py", "main.ts", "main.go", "main.sh"]);
+
+test.each([
+  ['  File "/work/lib/util.py", line 3, in f', "lib/util.py", 3, null],
+  ['  File "main.py", line 12', "main.py", 12, null],
+  ["    at default (file:///work/main.ts:2:22)", "main.ts", 2, 22],
+  ["    at main.ts:7:1", "main.ts", 7, 1],
+  ["./main.go:5:2: undefined: x", "main.go", 5, 2],
+  ["main.sh: line 3: nope: command not found", "main.sh", 3, null],
+])("%s", (text, path, line, column) => {
+  expect(spotsIn(text, KNOWN)).toMatchObject([{ path, line, column }]);
+});
+
+test("files that are not the author's are no places", () => {
+  expect(spotsIn('File "/usr/lib/python3.11/json/decoder.py", line 3', KNOWN)).toEqual([]);
+  expect(spotsIn("at node:internal/process/task_queues:95:5", KNOWN)).toEqual([]);
+});
+
+test("a marker of Python says what went wrong", () => {
+  const trace = 'Traceback (most recent call last):\n  File "/work/main.py", line 2, in handler\n    boom()\nValueError: no';
+  expect(markers([trace], KNOWN)).toMatchObject([{ path: "main.py", line: 2, message: "ValueError: no" }]);
+});
+
+test("a hostile line of any length comes to an end", () => {
+  expect(spotsIn("a/".repeat(500_000), KNOWN)).toEqual([]);
+  expect(spotsIn(`${"a".repeat(3_900)}:1`, KNOWN)).toEqual([]);
+});
