@@ -1,4 +1,4 @@
-"""`python -m caisson.bench [--scale N] [--write FILE]`: measure, show, and write the figures into a document."""
+"""`python -m caisson.bench [--scale N] [--only ISOLATION] [--write FILE]`: measure, show, and write into a document."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from caisson.bench.suite import Figure, measure
+from caisson.bench.figure import Figure
+from caisson.bench.gvisor import measure_gvisor
+from caisson.bench.suite import measure
 from caisson.host.facts import host_facts
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+SUITES = {"isolate": measure, "gvisor": measure_gvisor}
 console = Console()
 
 
@@ -22,22 +25,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m caisson.bench", description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of runs (default 1)")
     parser.add_argument("--write", type=Path, help="Markdown file that takes the figures between its marks")
+    parser.add_argument("--only", choices=sorted(SUITES), help="measure one isolation")
     options = parser.parse_args()
     facts = host_facts()
-    figures = uvloop.run(_collect(options.scale))
+    figures = uvloop.run(_collect(options.scale, options.only))
     console.print(_table(figures))
     if options.write:
         _write(options.write, facts, figures)
         console.print(f"written to {options.write}")
 
 
-async def _collect(scale: float) -> list[Figure]:
+async def _collect(scale: float, only: str | None) -> list[Figure]:
     figures = []
     with console.status("starting a server …") as status:
-        async for figure in measure(scale):
-            figures.append(figure)
-            console.print(f"{figure.name}: {figure.value:.3g} {figure.unit}", highlight=False)
-            status.update("measuring …")
+        for name, suite in SUITES.items():
+            if only not in (None, name):
+                continue
+            async for figure in suite(scale):
+                figures.append(figure)
+                console.print(f"{figure.name}: {figure.value:.3g} {figure.unit}", highlight=False)
+                status.update("measuring …")
     return figures
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from deno import find_deno_bin
 
+from caisson.bench.figure import Figure
 from caisson.bench.load import Sample, first_line_delays_ms, run_workloads
 from caisson.bench.peers import deno_run, find_workerd, worker_loader
 from caisson.bench.server import running_server
@@ -16,27 +16,6 @@ from caisson.host.facts import resident_mb
 FUNCTION = {"runtime": "node", "code": "export default (input) => input.a + 1", "input": {"a": 1}}
 PROGRAM = "const handler = (input) => input.a + 1; console.log(handler({ a: 1 }));"
 NOOP_PLUGIN = Path(__file__).resolve().parents[3] / "tests" / "plugins" / "noop"
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured value, and what was promised of it where something was."""
-
-    name: str
-    value: float
-    unit: str
-    promise: str = ""
-    kept: bool | None = None
-
-    @classmethod
-    def at_most(cls, name: str, value: float, unit: str, limit: float) -> Figure:
-        """A value that should not exceed `limit`."""
-        return cls(name, value, unit, f"≤ {limit:g} {unit}", value <= limit)
-
-    @classmethod
-    def at_least(cls, name: str, value: float, unit: str, limit: float) -> Figure:
-        """A value that should reach `limit`."""
-        return cls(name, value, unit, f"≥ {limit:g} {unit}", value >= limit)
 
 
 async def measure(scale: float) -> AsyncIterator[Figure]:
