@@ -50,6 +50,10 @@ class FakeFirecracker:
         client.setblocking(False)
         return client
 
+    async def act(self) -> bytes | None:
+        """Do what was asked last; another answer than the described one, or None."""
+        return None
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         try:
@@ -60,7 +64,9 @@ class FakeFirecracker:
                 method, path, _ = first.split(" ")
                 self.asked.append(Asked(method, path, json.loads(body) if body else None))
                 await asyncio.sleep(self.delay_s)
-                writer.write(self.replies.pop(0) if self.replies else _as_described(self.asked[-1]))
+                acted = await self.act()
+                told = self.replies.pop(0) if self.replies else _as_described(self.asked[-1])
+                writer.write(acted or told)
                 await writer.drain()
                 if self.closes_after is not None and len(self.asked) >= self.closes_after:
                     break
