@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -9,7 +10,16 @@ import pytest
 
 from tests.conformance.dialects import IN_ISOLATES, Dialect, Spec
 from tests.conformance.languages import IN_MACHINES, UNDER_GVISOR
+from tests.helpers.images import IMAGES_DIR
 from tests.helpers.runs import Answer, run
+from tests.helpers.server import Server, running_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server, with the guest images of these tests where they were built."""
+    with running_server(tmp_path_factory.mktemp("server"), images_dir=str(IMAGES_DIR)) as server:
+        yield server
 
 
 @pytest.fixture(params=IN_ISOLATES + UNDER_GVISOR + IN_MACHINES, ids=str)

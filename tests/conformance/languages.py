@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 from tests.conformance.dialects import Dialect, Spec
 
-SECRETS = ["/etc/shadow", "/proc/1/environ", "/root/.profile", "/root/.ssh/authorized_keys", "/home/user/.profile"]
-"""What a program may not read; `/etc/passwd` is the image's own."""
+SECRETS = [str(Path(__file__).resolve()), "/etc/shadow", "/proc/1/root/etc/shadow", "/root/.ssh/authorized_keys"]
+"""What a program may not read, first of all a file that certainly is on the host; `/etc/passwd` is the image's own."""
 
 
 def code(text: str) -> Spec:

@@ -111,7 +111,7 @@ def test_a_log_can_be_followed_to_its_end(http: httpx2.Client, dialect: Dialect,
 
 def test_usage_is_measured(dialect: Dialect, speak: Speaker) -> None:
     done = speak.run(dialect.loop, resources={"timeout_s": 0.5})
-    assert done["usage"]["cpu_ms"] is None or 100 < done["usage"]["cpu_ms"] < 1_000
+    assert done["usage"]["cpu_ms"] is None or 10 < done["usage"]["cpu_ms"] < 1_000
     assert done["usage"]["peak_mem_mb"] is None or done["usage"]["peak_mem_mb"] > 0
 
 
