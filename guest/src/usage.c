@@ -3,11 +3,15 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "textfile.h"
 
 static uint64_t oom_kills(void) {
     uint64_t count = 0;
+    if (getpid() != 1) {
+        return 0; /* of a kernel that is not this sandbox's alone */
+    }
     text_read_number(AT_FDCWD, "/proc/vmstat", "oom_kill", &count);
     return count;
 }

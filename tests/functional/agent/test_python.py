@@ -202,7 +202,5 @@ def handler(x):
 """
     done = python(code)
     assert done.exited == Exited(code=0)
-    assert done.exit is not None
-    assert (done.exit.peak_bytes or 0) > 1 << 20
     with pytest.raises(ProcessLookupError):
         os.killpg(done.result, 0)

@@ -47,6 +47,7 @@ READY, RENEWED, STARTED, STDOUT, STDERR, RESULT, EXCEPTION, EXIT = 0x02, 0x03, 0
 START, RENEW, INPUT = 0x42, 0x45, 0x46
 TAG_RUNTIME_VERSION, TAG_ENV, TAG_CWD, TAG_ENTRYPOINT, TAG_ARG, TAG_INPUT = 4, 17, 18, 19, 20, 21
 TAG_OUTPUT_PATH, TAG_SIZE, TAG_CODE, TAG_MESSAGE, TAG_TRACE, TAG_KIND = 22, 34, 48, 53, 54, 55
+READ_BYTES = 1 << 16
 CHANNEL_FROM = 512
 """Descriptors from here on are out of the way of programs that close or replace low ones."""
 WORK = os.getcwd()
@@ -65,6 +66,7 @@ class Channel:
 
         self._fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, CHANNEL_FROM)
         os.close(fd)
+        self._received = bytearray()
         self._lock = threading.RLock()
         self._forked = False
         os.register_at_fork(after_in_child=self._leave)
@@ -75,32 +77,41 @@ class Channel:
             self._send_plain(kind, payload)
             return
         view = memoryview(payload)
-        with self._lock:
-            for offset in range(0, len(view) or 1, MOST_BYTES):
-                piece = view[offset : offset + MOST_BYTES]
-                frame = HEADER.pack(len(piece), kind, 0) + piece
-                sent = _write(self._fd, frame)
-                while sent < len(frame):
-                    sent += _write(self._fd, frame[sent:])
+        for offset in range(0, len(view) or 1, MOST_BYTES):
+            piece = view[offset : offset + MOST_BYTES]
+            self._send_all(HEADER.pack(len(piece), kind, 0) + piece)
 
     def receive(self) -> tuple[int, bytes]:
         """The next frame."""
         length, kind, _ = HEADER.unpack(self._read_exactly(HEADER.size))
         return kind, self._read_exactly(length)
 
-    def await_end(self) -> None:
-        """Stay until the agent ends this process, or is gone."""
+    def end(self, code: int, result: bytes | None) -> None:
+        """Tell the end, together with the result if it is small, and stay until the agent ends this process."""
+        if result is not None and len(result) > MOST_BYTES:
+            self.send(RESULT, result)
+            result = None
+        last = b"" if result is None else HEADER.pack(len(result), RESULT, 0) + result
+        message = FIELD.pack(TAG_CODE, 8) + code.to_bytes(8, "big")
+        self._send_all(last + HEADER.pack(len(message), EXIT, 0) + message)
         _read(self._fd, 1)
 
     def _read_exactly(self, length: int) -> bytes:
-        data = bytearray()
-        while len(data) < length:
-            piece = _read(self._fd, length - len(data))
+        while len(self._received) < length:
+            piece = _read(self._fd, READ_BYTES)
             if not piece:
                 # The agent is gone, and with it the reason to be.
                 _exit(0)
-            data += piece
-        return bytes(data)
+            self._received += piece
+        data = bytes(self._received[:length])
+        del self._received[:length]
+        return data
+
+    def _send_all(self, frames: bytes) -> None:
+        with self._lock:
+            sent = _write(self._fd, frames)
+            while sent < len(frames):
+                sent += _write(self._fd, frames[sent:])
 
     def _send_plain(self, kind: int, payload: bytes | memoryview) -> None:
         fd = {STDOUT: 1, STDERR: 2}.get(kind)
@@ -215,6 +226,16 @@ def prepare(start: Start) -> str:
     return entry
 
 
+def contents(path: str) -> bytes:
+    """Of a file, with as few system calls as there can be: in gVisor each costs."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    pieces = []
+    while piece := _read(fd, READ_BYTES):
+        pieces.append(piece)
+    os.close(fd)
+    return b"".join(pieces)
+
+
 def defines_handler(code: types.CodeType) -> bool:
     """True if a module binds the name `handler` at its top: by def, import or assignment."""
     return "handler" in code.co_names and any(
@@ -233,9 +254,10 @@ class Program:
         self._loading = True
         self._module = types.ModuleType("__main__")
         self.is_function = False
+        self.result: bytes | None = None
 
     def run(self) -> int:
-        """Its exit code; a result or an exception was sent."""
+        """Its exit code; an exception was sent, and a result is in `result`."""
         try:
             self._load()
             handler = self._module.__dict__.get("handler") if self.is_function else None
@@ -255,8 +277,7 @@ class Program:
             self._module.__dict__.clear()
 
     def _load(self) -> None:
-        with open(self._entry, "rb") as file:
-            source = file.read()
+        source = contents(self._entry)
         try:
             code = compile(source, self._entry, "exec", dont_inherit=True)
         except (ValueError, RecursionError, MemoryError) as error:
@@ -278,7 +299,7 @@ class Program:
 
             result = asyncio.run(result)
         text = _dumps(result, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        self._channel.send(RESULT, text.encode())
+        self.result = text.encode()
 
     def _exit_code(self, code: object) -> int:
         if code is None:
@@ -391,8 +412,7 @@ def main() -> None:
     program.forget()
     flush()
     # The agent ends this process at once; its own way to its end would be part of what the host waits for.
-    channel.send(EXIT, FIELD.pack(TAG_CODE, 8) + code.to_bytes(8, "big"))
-    channel.await_end()
+    channel.end(code, program.result)
     _exit(code)
 
 
