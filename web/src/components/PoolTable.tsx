@@ -3,6 +3,8 @@ import type { Isolation, Load } from "@/api/types";
 import { IsolationTag } from "./Status";
 import { Empty } from "./ui";
 
+const COLORS: Record<Isolation, string> = { isolate: "bg-isolate", gvisor: "bg-gvisor", microvm: "bg-microvm" };
+
 /** How many sandboxes wait for work, against how many should. */
 export function PoolTable({ pools, hideIsolation = false }: { pools: Load["pools"] | Record<string, never>; hideIsolation?: boolean }) {
   const rows = Object.entries(pools).flatMap(([isolation, views]) => (views ?? []).map((view) => ({ isolation: isolation as Isolation, ...view })));
@@ -20,7 +22,7 @@ export function PoolTable({ pools, hideIsolation = false }: { pools: Load["pools
           <span className="flex flex-1 gap-0.5" role="img" aria-label={`${row.ready} of ${row.target} ready, ${row.starting} starting`}>
             {Array.from({ length: Math.min(24, row.target) }, (_, at) => {
               const ready = at < Math.round((row.ready / row.target) * Math.min(24, row.target));
-              return <span key={at} className={`h-2 max-w-6 flex-1 rounded-sm ${ready ? "bg-isolate" : "border border-strong/60"}`} />;
+              return <span key={at} className={`h-2 max-w-6 flex-1 rounded-sm ${ready ? COLORS[row.isolation] : "border border-strong/60"}`} />;
             })}
           </span>
           <span className="tabular text-right text-xs whitespace-nowrap">

@@ -13,6 +13,13 @@ export function duration(ms: number | null | undefined): string {
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
 }
 
+/** The same for the lines of a scale, where there is little room. */
+export function scaleDuration(ms: number): string {
+  if (ms >= 60_000) return `${Math.round(ms / 60_000)} min`;
+  if (ms >= 1000) return `${ms / 1000} s`;
+  return `${Number(ms.toPrecision(2))} ms`;
+}
+
 export function bytes(count: number): string {
   let value = count;
   let unit = 0;

@@ -9,7 +9,7 @@ import { IsolationTag } from "@/components/Status";
 import { useNow } from "@/components/Time";
 import { ButtonLink, Card, Empty, Figure, Notice, PageHead, Skeleton } from "@/components/ui";
 import { WorkloadTable } from "@/components/WorkloadTable";
-import { count, duration, mebibytes, percent } from "@/lib/format";
+import { count, duration, mebibytes, percent, scaleDuration } from "@/lib/format";
 import { Link } from "@/lib/router";
 import { toSeries } from "@/lib/series";
 
@@ -135,7 +135,7 @@ function Charts({ stats }: { stats: Stats }) {
           <Empty title="No figures yet">They come with the first workload that ends.</Empty>
         ) : (
           <Suspense fallback={<Skeleton />}>
-            <Chart testId="chart-latency" times={series.times} lines={latency} format={duration} logarithmic label={`Median latency over the last hour of ${latency.map((line) => line.label).join(", ")}; figures in the table below`} />
+            <Chart testId="chart-latency" times={series.times} lines={latency} format={scaleDuration} logarithmic label={`Median latency over the last hour of ${latency.map((line) => line.label).join(", ")}; figures in the table below`} />
           </Suspense>
         )}
       </Card>
