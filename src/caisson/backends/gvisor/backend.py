@@ -14,7 +14,7 @@ from caisson.backends.binaries import Binaries
 from caisson.backends.gvisor.boot import Place, boot
 from caisson.backends.gvisor.bundle import World, agent_command
 from caisson.backends.gvisor.roots import Roots
-from caisson.backends.gvisor.runsc import Runsc, find_runsc
+from caisson.backends.gvisor.runsc import Runsc, find_runsc, mistakes_namespaces
 from caisson.backends.leftovers import reclaim
 from caisson.errors import SandboxError, StartFailed, Unavailable
 from caisson.host.cgroup import CgroupError, Tree, node_tree
@@ -53,6 +53,8 @@ class GvisorBackend:
         self._platform = ""
         self._tree: Tree | None = None
         self._live = 0
+        self._hide = False
+        """runsc is not to see what it would take for the host's own network."""
         self._debug = False
         """The last boot failed: the next one writes down everything it does."""
 
@@ -136,7 +138,13 @@ class GvisorBackend:
                 slot = await self._take_slot(spec, stack)
                 place = self._make_place()
                 debug, self._debug = self._debug, False
-                call = runsc.command(platform, place.folder, network="none" if slot is None else "sandbox", debug=debug)
+                call = runsc.command(
+                    platform,
+                    place.folder,
+                    network="none" if slot is None else "sandbox",
+                    debug=debug,
+                    hide=slot is not None and self._hide,
+                )
                 world = World(
                     root=root.path,
                     guest=guest_folder(),
@@ -183,6 +191,7 @@ class GvisorBackend:
         """Kinds of network sandboxes can have; entering a namespace of the host's making needs root."""
         if self._slots is None or os.geteuid() != 0 or await self._slots.lacks() is not None:
             return frozenset({"none"})
+        self._hide = await mistakes_namespaces()
         return ALL_KINDS
 
     async def _find_platform(self, runsc: Runsc, runtime: Runtime) -> str:

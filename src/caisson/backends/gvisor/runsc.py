@@ -16,6 +16,10 @@ PLATFORMS = ("systrap", "ptrace", "kvm")
 _NEEDED_FLAGS = ("ignore-cgroups", "network", "platform", "root", "rootless")
 _STATX_WORKS = "20240101"
 _PATIENCE_S = 10.0
+_SIGN = "/proc/sys/net/core/rmem_default"
+_HIDING = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o ro tmpfs /proc/sys/net && exec "$@"', "sh")
+"""Becomes what follows, in a mount namespace of its own without the sign. Not `/proc/sys/net/core` alone: that folder
+is another one in each network namespace."""
 _FIX = "apt-get install runsc (Debian), or a release of gVisor's own; name it in CAISSON_RUNSC"
 
 
@@ -40,8 +44,11 @@ class Runsc:
         built = re.search(r"20[0-9]{6}", self.version)
         return built is not None and built.group() < _STATX_WORKS
 
-    def command(self, platform: str, folder: Path, *, network: str, debug: bool) -> list[str]:
-        """`runsc run`, complete but for the sandbox's id, with bundle, state and logs in `folder`."""
+    def command(self, platform: str, folder: Path, *, network: str, debug: bool, hide: bool = False) -> list[str]:
+        """`runsc run`, complete but for the sandbox's id, with bundle, state and logs in `folder`.
+
+        `hide`: keep from it what it mistakes for a sign of the host's own network, see `mistakes_namespaces`.
+        """
         flags = {
             "root": str(folder / "state"),
             "platform": platform,
@@ -58,7 +65,16 @@ class Runsc:
         if self.rootless:
             flags["rootless"] = "true"
         known = [f"--{name}={value}" for name, value in flags.items() if name in self.flags]
-        return [self.path, *known, "run", f"--bundle={folder}"]
+        return [*(_HIDING if hide else ()), self.path, *known, "run", f"--bundle={folder}"]
+
+
+async def mistakes_namespaces() -> bool:
+    """Does runsc take every network namespace for the host's own, and refuse it?
+
+    It looks for a file that the kernel showed in the first namespace only, and nowadays shows in all.
+    """
+    looking = ["unshare", "--net", "test", "-e", _SIGN]
+    return (await run(looking, timeout_s=_PATIENCE_S, check=False)).code == 0
 
 
 async def find_runsc(name: str) -> Runsc:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from caisson.errors import StartFailed
+from caisson.errors import ImageNotFound, StartFailed
 from caisson.model import Runtime
 from caisson.sandbox.contract import Job
 from caisson.sandbox.launch import ENVIRONMENT, INSIDE, Launch, Program
@@ -56,10 +56,10 @@ def launch_image(
     """How a job begins in an image from a registry, of which these are the settings.
 
     As with `docker run`: the user's `command` takes the place of CMD and goes to ENTRYPOINT; `args` follow it. Raises
-    StartFailed if neither names a program.
+    ImageNotFound if neither names a program.
     """
     argv = (*entrypoint, *(job.command or cmd), *job.args)
     if not argv:
-        raise StartFailed("the image names no program to run; give one as `command`")
+        raise ImageNotFound("the image names no program to run; give one as `command`")
     variables = {"PATH": ENVIRONMENT["PATH"], "HOME": "/", **(env or {}), **job.env}
     return Launch(argv=argv, env=variables, cwd=workdir or "/", users_choice=True)
