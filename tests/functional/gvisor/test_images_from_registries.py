@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,24 +15,16 @@ from caisson.images.catalog import Catalog
 from caisson.model import Runtime
 from caisson.sandbox.contract import BackendContext, Job, SandboxSpec
 from caisson.settings import Settings
+from tests.helpers.busybox import busybox_image
 from tests.helpers.oci_images import Entry, make_image, make_layer, need_oci_tools, push
 from tests.helpers.registry import Registry, running_registry
 from tests.helpers.sandboxes import Ran, job, run_job
-
-SAY = """
-echo "user $(id -u):$(id -g) in $(pwd)"
-echo "$A $HOME"
-echo 1 >mine && echo written
-cat
-"""
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """Debian's registry on loopback."""
     need_oci_tools()
-    if shutil.which("busybox") is None:
-        pytest.skip("busybox-static is not installed")
     with running_registry(tmp_path_factory.mktemp("registry")) as registry:
         yield registry
 
@@ -56,21 +46,7 @@ def backend(
 @pytest.fixture(scope="module")
 def image(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
     """BusyBox with a user, a program and settings."""
-    programs = ("sh", "cat", "id", "echo", "pwd", "ls", "env", "touch")
-    layer = make_layer(
-        [
-            Entry("bin", kind=tarfile.DIRTYPE, mode=0o755),
-            Entry("bin/busybox", Path(shutil.which("busybox") or "").read_bytes(), mode=0o755),
-            *(Entry(f"bin/{name}", kind=tarfile.SYMTYPE, link="busybox") for name in programs),
-            Entry("etc", kind=tarfile.DIRTYPE, mode=0o755),
-            Entry("etc/passwd", b"root:x:0:0::/root:/bin/sh\napp:x:1001:1002::/home/app:/bin/sh\n"),
-            Entry("say", SAY.encode(), mode=0o755),
-        ]
-    )
-    made = make_image(
-        layer, Entrypoint=["/bin/sh"], Cmd=["/say"], Env=["A=from the image"], User="app", WorkingDir="/srv/app"
-    )
-    return push(registry, made, "say:1", tmp_path_factory.mktemp("layout"))
+    return push(registry, busybox_image(), "say:1", tmp_path_factory.mktemp("layout"))
 
 
 def run(backend: GvisorBackend, image: str, **rest: object) -> Ran:
