@@ -73,10 +73,11 @@ _LEFT_OUT = (
 _FILES = {
     "etc/hostname": "sandbox\n",
     "etc/hosts": "127.0.0.1 localhost sandbox\n::1 localhost\n",
+    "etc/ld.so.preload": "",
     "etc/machine-id": "",
     "etc/resolv.conf": "",
 }
-"""Files of every image; a sandbox with a network gets its own over them."""
+"""Files of every image. A sandbox may mount its own over them, which must not have to make them in the shared root."""
 _UNPACK = ["tar", "--extract", "--no-same-owner", "--same-permissions", "--exclude=./dev/*"]
 _PACK = ["mkfs.erofs", "--quiet", "-zlz4hc", "-x-1", "--all-root"]
 _FOLDERS = {"caisson": 0o755, "work": 0o1777, "tmp": 0o1777, "var/tmp": 0o1777}
@@ -147,12 +148,12 @@ async def ensure(
     mirror: str | None = None,
     report: Report = silent,
 ) -> Image:
-    """The image of this definition: the one that is there, or one built now. Of several callers one builds."""
+    """The image of this definition: the one that is there, or one built now; of several callers one builds."""
     async with _turn(catalog, definition.name, report):
-        image = catalog.find(definition.name)
-        if image is None or image.manifest.recipe != definition.digest:
-            image = await make(catalog, definition, mirror=mirror, report=report)
-        return image
+        for image in catalog.images():
+            if image.name == definition.name and image.manifest.recipe == definition.digest:
+                return image if catalog.is_current(image) else catalog.make_current(image)
+        return await make(catalog, definition, mirror=mirror, report=report)
 
 
 @asynccontextmanager

@@ -27,9 +27,10 @@ def installed(root: Path) -> tuple[PackageRecord, ...]:
 
 
 def upstream(version: str) -> str:
-    """A Debian version without epoch and revision, fit for a tag."""
+    """A Debian version without epoch, revision and what Debian left out of the source, fit for a tag."""
     text = version.partition(":")[2] or version
-    return re.sub(r"[^A-Za-z0-9._-]", "-", text.rpartition("-")[0] or text)
+    text = re.sub(r"[+~.]dfsg.*", "", text.rpartition("-")[0] or text)
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text)
 
 
 def spdx(name: str, version: str, suite: str, packages: tuple[PackageRecord, ...], epoch_s: int) -> bytes:

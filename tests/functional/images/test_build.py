@@ -135,7 +135,7 @@ def test_go_compiles_nothing_of_its_standard_library(images: Catalog, tmp_path: 
     program += "func main() { text, _ := json.Marshal(http.StatusOK); fmt.Println(string(text)) }\n"
     inside_script = """
         cd /work && cat >main.go && printf 'module x\\n' >go.mod
-        go build -v -o /tmp/out . && /tmp/out
+        go build -v -ldflags='-s -w' -o /tmp/out . && /tmp/out
     """
     variables = [f"{name}={value}" for name, value in image.manifest.env.items()]
     script = f"""

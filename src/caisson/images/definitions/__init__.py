@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from caisson.images.errors import ImageMissing
 from caisson.images.manifest import is_name
 
-BUILDER = 1
+BUILDER = 2
 """Number of the rules in `caisson.images.build`; one more whenever they would make other bytes."""
 
 
