@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from caisson.backends.microvm import boot, sandbox
 from caisson.backends.microvm.backend import MicrovmBackend
 from caisson.model import Runtime
 from caisson.sandbox.contract import BackendContext, SandboxSpec
@@ -30,9 +31,14 @@ def vmm(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> None:
+    """Two machines deep, the agent's answers take many times as long; what they are is what is tested here."""
+    sandbox.RENEWAL_S = boot.BOOT_S = boot.SAVE_S = 90.0
+
+
 def make_backend(vmm: str, node: str, folder: Path, **settings: Any) -> MicrovmBackend:
     """A backend with a folder of its own; images, kernel and programs are those of the environment."""
-    # Two machines deep, everything takes its time.
     made = Settings(microvm_vmm=vmm, start_timeout_s=120, data_dir=folder / "data", **settings)  # type: ignore[arg-type] # one of the names
     return MicrovmBackend(BackendContext(node, folder, made))
 
