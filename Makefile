@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web images up test check lab bench lock docs newcomer
+.PHONY: help setup web images up test check lab bench soak lock docs newcomer
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ lab: ## As root: run the tests that need KVM in an emulated machine that has it;
 
 bench: setup ## Measure this machine, beside peers, and write the figures to docs/performance.md.
 	@$(VENV)/python -m caisson.bench --write docs/performance.md
+
+soak: ## Kill servers and sandboxes at random, KILLS times (300), and tell what was survived; takes about an hour.
+	@$(PYTHON) scripts/setup --test
+	@CAISSON_SOAK_KILLS=$(or $(KILLS),300) $(VENV)/pytest -q -s tests/faults/test_random_kills.py
 
 docs: ## Write .env.example and docs/reference/settings.md anew from the settings.
 	@$(VENV)/python scripts/docs
