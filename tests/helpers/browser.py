@@ -62,6 +62,12 @@ class Window:
         found.first.wait_for(state="attached")
         return found.first
 
+    def until_lines(self, least: int) -> None:
+        """When the log that is shown has this many lines; which of them can be seen is another matter."""
+        self.page.wait_for_function(
+            "least => Number(document.querySelector('[data-testid=logs]')?.dataset.lines) >= least", arg=least
+        )
+
     def run(self, files: dict[str, str], runtime: str = "node", **settings: str) -> str:
         """Put a draft into the page for new workloads, run it, and return the workload's id when it was accepted."""
         self.draft(files, runtime, **settings)

@@ -58,6 +58,22 @@ export default async function (input: Input | null): Promise<{ greeting: string;
     },
   },
   {
+    id: "javascript",
+    title: "JavaScript function",
+    runtime: "node",
+    entrypoint: "main.js",
+    input: '{ "name": "Ada" }',
+    files: {
+      "main.js": `// What the default export returns is the output; what it prints is the log.
+export default async function (input) {
+  const name = input?.name ?? "world";
+  console.log(\`JavaScript greets \${name}\`);
+  return { greeting: \`hello, \${name}\` };
+}
+`,
+    },
+  },
+  {
     id: "node-project",
     title: "TypeScript project",
     runtime: "node",
