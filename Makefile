@@ -36,6 +36,7 @@ check: ## Linters, types, and the rules of the house.
 
 lab: ## As root: run the tests that need KVM in an emulated machine that has it; arguments: `make lab ARGS="-k word"`.
 	@$(PYTHON) scripts/setup --test
+	@$(VENV)/caisson images build --missing --images-dir build/images python base kernel
 	@$(VENV)/python scripts/lab $(ARGS)
 
 bench: setup ## Measure this machine, beside peers, and write the figures to docs/performance.md.

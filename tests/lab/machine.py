@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +158,13 @@ def _qemu(image: Image, payload: Path, how: str) -> Iterator[tuple[Lab, _Qmp]]:
         ]
         if how == "continue":
             command += ["-incoming", "defer"]
-        with (folder / "words").open("w+b") as words:
+        with (folder / "words").open("w+b") as words, ExitStack() as stack:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=words, stderr=words)
             try:
-                qmp = _Qmp(_connected(folder / "qmp", process, folder / "words"))
-                lab = Lab(_connected(folder / "lab", process, folder / "words"), folder / "console")
+                control = stack.enter_context(_connected(folder / "qmp", process, folder / "words"))
+                qmp = _Qmp(stack.enter_context(control.makefile("rwb", buffering=0)))
+                port = stack.enter_context(_connected(folder / "lab", process, folder / "words"))
+                lab = Lab(port, folder / "console")
                 if how == "continue":
                     qmp.run("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])
                     qmp.run("migrate-incoming", uri=f"exec:cat {image.folder / 'state'}")
@@ -180,6 +182,7 @@ def _connected(path: Path, process: subprocess.Popen[bytes], words: Path) -> soc
     while True:
         try:
             client.connect(str(path))
+            client.settimeout(QMP_TIMEOUT_S)
             return client
         except (FileNotFoundError, ConnectionRefusedError):
             if process.poll() is not None or time.monotonic() > deadline:
@@ -191,9 +194,8 @@ def _connected(path: Path, process: subprocess.Popen[bytes], words: Path) -> soc
 class _Qmp:
     """QEMU's control socket, as much of it as is needed here."""
 
-    def __init__(self, client: socket.socket) -> None:
-        client.settimeout(QMP_TIMEOUT_S)
-        self._file = client.makefile("rwb", buffering=0)
+    def __init__(self, file: socket.SocketIO) -> None:
+        self._file = file
         self._file.readline()
         self.run("qmp_capabilities")
 
