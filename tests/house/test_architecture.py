@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": GROUND | BESIDE | {"engine", "compare"},
     "app": GROUND | BESIDE | {"host", "sandbox", "backends", "engine", "compare", "api"},
     "client": {"model", "answers", "benchmark", "tenants"},
-    "bench": {"model", "answers", "client", "host", "settings"},
+    "bench": {"model", "answers", "client", "host", "images", "settings"},
     "cli": GROUND | BESIDE | {"app", "bench", "client", "host", "sandbox", "backends"},
 }
 """Parts of the package and what each may import besides itself."""
