@@ -135,5 +135,4 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_left(start_server: Callable
             }
         )
     )
-    if orphans:
-        pytest.xfail(f"known fault: a jail whose server dies before bubblewrap asked to die with it is left: {orphans}")
+    assert orphans == [], "outlived its server and every later one"

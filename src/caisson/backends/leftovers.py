@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,9 @@ logger = structlog.get_logger(__name__)
 _DEATH_S = 10.0
 _RETRY_S = 0.01
 _STATE = "state.json"
+MARK = "CAISSON_SANDBOX"
+"""Environment variable of a sandbox's first processes, whose value is its name: what knows a chain that was killed
+before it was noted. The name is random, and the folder that has it the server's alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,14 @@ def remove_folder(folder: Path) -> None:
 async def reclaim(sandboxes: Path, tree: Tree) -> int:
     """End and remove every sandbox that has a folder in `sandboxes` or a group in `tree`; how many those were."""
     folders = await asyncio.to_thread(_folders, sandboxes)
+    strays = await asyncio.to_thread(_strays, folders)
     count = 0
     for name in sorted(folders.keys() | tree.names()):
         folder = folders.get(name)
         state = State({}, ()) if folder is None else read_state(folder)
         try:
+            for pid, ticks in strays.get(name, {}).items():
+                await _end(pid, ticks)
             await _remove(state, tree.find(name))
             if folder is not None:
                 await asyncio.to_thread(remove_folder, folder)
@@ -75,6 +83,47 @@ async def reclaim(sandboxes: Path, tree: Tree) -> int:
 
 def _folders(sandboxes: Path) -> dict[str, Path]:
     return {folder.name: folder for folder in sandboxes.iterdir()} if sandboxes.is_dir() else {}
+
+
+def _strays(folders: Mapping[str, Path]) -> dict[str, dict[int, int]]:
+    """Processes of left-over sandboxes that need not have been noted, by sandbox, with their start times.
+
+    A chain whose server died while it was started bears the mark. What it starts does so without its environment, but
+    opens the sandbox's own FIFOs.
+    """
+    fifos = {
+        (found.st_dev, found.st_ino): name
+        for name, folder in folders.items()
+        for path in folder.rglob("*")
+        if stat.S_ISFIFO((found := path.lstat()).st_mode)
+    }
+    strays: dict[str, dict[int, int]] = {}
+    if not folders:
+        return strays
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            ticks = start_ticks(int(process.name))
+            # Looked at after the time was read: the number can only have come to mean another process before that.
+            name = _owner(process, folders, fifos)
+            if ticks is not None and name is not None:
+                strays.setdefault(name, {})[int(process.name)] = ticks
+    return strays
+
+
+def _owner(process: Path, folders: Mapping[str, Path], fifos: Mapping[tuple[int, int], str]) -> str | None:
+    """The left-over sandbox that a process belongs to."""
+    try:
+        for variable in (process / "environ").read_bytes().split(b"\0"):
+            key, _, value = variable.partition(b"=")
+            if key == MARK.encode() and (name := value.decode("utf-8", "replace")) in folders:
+                return name
+        for descriptor in (process / "fd").iterdir():
+            found = descriptor.stat()
+            if stat.S_ISFIFO(found.st_mode) and (found.st_dev, found.st_ino) in fifos:
+                return fifos[found.st_dev, found.st_ino]
+    except OSError:  # it has ended, or is not for us to look at
+        return None
+    return None
 
 
 async def _remove(state: State, group: Group) -> None:

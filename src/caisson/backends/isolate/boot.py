@@ -14,12 +14,12 @@ from caisson.backends.isolate.files import make_folder
 from caisson.backends.isolate.guest import Guest
 from caisson.backends.isolate.jail import PIDS, Place, launch_command, seccomp_pipe, total_bytes
 from caisson.backends.isolate.sandbox import DEFAULT_CPUS, IsolateSandbox
-from caisson.backends.leftovers import remove_folder, write_state
+from caisson.backends.leftovers import MARK, remove_folder, write_state
 from caisson.errors import StartFailed
 from caisson.host.cgroup import CgroupError, Limits
 from caisson.host.jailed import Jailed, JailNotBuilt
 from caisson.host.pipes import Feeder, Fifos, enlarge
-from caisson.host.process import CommandFailed, start
+from caisson.host.process import SAFE_ENV, CommandFailed, start
 from caisson.host.shield import Teardown, uninterrupted
 from caisson.sandbox.channel import Channel, ChannelClosed
 from caisson.sandbox.contract import SandboxSpec
@@ -98,7 +98,12 @@ def _launch(
         namespaces = [] if place.stage.namespace_fd is None else [place.stage.namespace_fd]
         try:
             outer = start(
-                chain, stdin=stdin_read, stdout=stdout, stderr=stderr, pass_fds=[info_write, seccomp, *namespaces]
+                chain,
+                env={**SAFE_ENV, MARK: place.id},
+                stdin=stdin_read,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=[info_write, seccomp, *namespaces],
             )
         except CommandFailed:
             os.close(info_fd)
