@@ -34,6 +34,12 @@ bool cgroup_limit_pids(const struct cgroup *group, uint64_t most) {
     return group->fd >= 0 && text_write(group->fd, "pids.max", text_of_number(most));
 }
 
+void cgroup_limit_memory(const struct cgroup *group, uint64_t most) {
+    if (group->fd >= 0 && most > 0) {
+        text_write(group->fd, "memory.max", text_of_number(most));
+    }
+}
+
 static void kill_one(pid_t pid) {
     /* A process of an outer pid namespace is listed as 0, which kill(2) takes for our own process group. */
     if (pid > 0) {

@@ -20,6 +20,7 @@ bool harness_start(struct agent *agent) {
     struct harness *harness = &agent->harness;
     struct process *process = process_claim(agent, 0, STAGE_WAITING);
     cgroup_make(&process->group, agent->cgroups, (unsigned)(process - agent->processes));
+    cgroup_limit_memory(&process->group, (uint64_t)agent->options->memory_mb << 20);
     struct spawn_plan plan = {
         .options = agent->options,
         .group = &process->group,

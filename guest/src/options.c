@@ -55,6 +55,7 @@ static bool read_user(struct options *options, const char *text) {
 }
 
 static bool read_option(struct options *options, int name, const char *value) {
+    char *end;
     switch (name) {
     case 'i':
         options->init = true;
@@ -71,6 +72,8 @@ static bool read_option(struct options *options, int name, const char *value) {
     case 'g':
         options->cgroup = value;
         return value[0] == '/';
+    case 'm':
+        return read_number(value, &end, &options->memory_mb) && *end == '\0';
     case 'r':
         options->root = value;
         return value[0] == '/';
@@ -88,7 +91,7 @@ bool options_read(struct options *options, int argc, char **argv) {
         {"nonce", required_argument, NULL, 'n'},  {"work", required_argument, NULL, 'w'},
         {"user", required_argument, NULL, 'u'},   {"cgroup", required_argument, NULL, 'g'},
         {"root", required_argument, NULL, 'r'},
-        {"disk", required_argument, NULL, 'd'},   {"harness", required_argument, NULL, 'h'},
+        {"memory", required_argument, NULL, 'm'}, {"disk", required_argument, NULL, 'd'},   {"harness", required_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     *options = (struct options){.work = "/work", .user = getuid(), .group = getgid()};

@@ -22,6 +22,7 @@ struct options {
     uid_t user;
     gid_t group;
     const char *cgroup; /* NULL: no control groups */
+    uint32_t memory_mb; /* of each control group; 0: no limit */
     char **harness;     /* NULL: none */
 };
 

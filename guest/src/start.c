@@ -51,6 +51,7 @@ static bool read_request(struct bytes payload, struct request *request) {
 
 static void run_program(struct agent *agent, struct process *process, const struct request *request) {
     cgroup_make(&process->group, agent->cgroups, (unsigned)(process - agent->processes));
+    cgroup_limit_memory(&process->group, (uint64_t)agent->options->memory_mb << 20);
     uint64_t most = request->limits.pids;
     struct spawn_plan plan = {
         .options = agent->options,

@@ -8,9 +8,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from caisson.images.catalog import Catalog
 from tests.conformance.dialects import IN_ISOLATES, Dialect, Spec
 from tests.conformance.languages import IN_MACHINES, UNDER_GVISOR
-from tests.helpers.images import IMAGES_DIR
+from tests.helpers.images import IMAGES_DIR, TEMPLATES_DIR
 from tests.helpers.runs import Answer, run
 from tests.helpers.server import Server, running_server
 
@@ -20,6 +21,43 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server, with the guest images of these tests where they were built."""
     with running_server(tmp_path_factory.mktemp("server"), images_dir=str(IMAGES_DIR)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def guests(tmp_path_factory: pytest.TempPathFactory, images: Catalog) -> Iterator[Server]:
+    """A server whose machines are emulated where there is no KVM."""
+    with running_server(
+        tmp_path_factory.mktemp("guests"),
+        backends="microvm",
+        images_dir=str(images.folder),
+        templates_dir=str(TEMPLATES_DIR),
+        microvm_emulation="true",
+        # On a busy machine without KVM, an interpreter can take long to come up.
+        start_timeout_s=60,
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def speaking(request: pytest.FixtureRequest, images: Catalog) -> Server:
+    """The server that has the dialect's isolation."""
+    chosen: Dialect = request.node.callspec.params["dialect"]
+    server: Server = request.getfixturevalue("guests" if chosen.isolation == "microvm" else "server")
+    return server
+
+
+@pytest.fixture
+def other_processes(speaking: Server) -> frozenset[int]:
+    """The server outlives a test, and so does what waits in it."""
+    return frozenset({speaking.process.pid})
+
+
+@pytest.fixture
+def http(speaking: Server, other_processes: frozenset[int]) -> Iterator[httpx2.Client]:
+    """A client of that server."""
+    with speaking.client() as client:
+        yield client
+    speaking.settle(timeout_s=60)
 
 
 @pytest.fixture(params=IN_ISOLATES + UNDER_GVISOR + IN_MACHINES, ids=str)

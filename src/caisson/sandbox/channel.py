@@ -91,6 +91,8 @@ class Channel:
 
     def post(self, data: bytes) -> None:
         """Write encoded frames as soon as the kernel takes them. For what flow control bounds. Raises ChannelClosed."""
+        if self._write_fd < 0:
+            raise ChannelClosed("closed on this side")
         self._unsent += data
         self._flush()
         if self._unread is not None:

@@ -219,7 +219,7 @@ class Booter:
 
     def _config(self, kind: Kind, drives: tuple[Drive, ...], nic: Nic | None, nonce: str = "") -> MachineConfig:
         agent = ["--nonce", nonce, "--root", "/dev/vda", "--disk", "/dev/vdb", "--cgroup", "/sys/fs/cgroup"]
-        agent += ["--work", WORK, "--user", f"{USER_ID}:{USER_ID}"]
+        agent += ["--memory", str(kind.spec.mem_mb), "--work", WORK, "--user", f"{USER_ID}:{USER_ID}"]
         agent += ["--harness", *kind.harness] if kind.harness else []
         return MachineConfig(
             vcpus=kind.vcpus,
