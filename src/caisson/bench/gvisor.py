@@ -39,6 +39,7 @@ GO = {
 _NONE_WARM = {"warm_python": 0, "warm_gvisor_node": 0, "warm_go": 0, "warm_bash": 0, "warm_node": 0, "warm_wasm": 0}
 _PAUSE_S = 1.0
 """Longer than a successor takes to boot."""
+_TEARDOWN_S = 0.3
 _READY = b"ready"
 
 
@@ -54,7 +55,8 @@ async def measure_gvisor(scale: float) -> AsyncIterator[Figure]:
         async with running_server(**given) as server:
             # A request that cannot be carried out tells so at once.
             await run_workloads(server.port, PYTHON, clients=1, count=1)
-            cold = await run_workloads(server.port, PYTHON, clients=1, count=runs(40))
+            # Bare runsc is seen to end before the next begins; without a pause, ours would still be torn down then.
+            cold = await run_workloads(server.port, PYTHON, clients=1, count=runs(40), pause_s=_TEARDOWN_S)
     except LoadError:
         return
     bare = await bare_runsc(Path(images), runs(40))
