@@ -1,3 +1,7 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useEffect } from "react";
+
+import { getJson } from "@/api/client";
 import { useLogStream } from "@/api/logs";
 import { useKill, useWorkload } from "@/api/queries";
 import { isOver, type Json, type Workload } from "@/api/types";
@@ -12,6 +16,8 @@ import { IsolationTag, StatusBadge } from "./Status";
 import { Timeline } from "./Timeline";
 import { Button } from "./ui";
 
+const WAIT_S = 20;
+
 export interface ResultPanelProps {
   id: string;
   spots: (text: string) => Spot[];
@@ -23,6 +29,16 @@ export function ResultPanel({ id, spots, onSpot }: ResultPanelProps) {
   const { data: workload, refetch } = useWorkload(id);
   const log = useLogStream(id, () => void refetch());
   const kill = useKill();
+  const client = useQueryClient();
+  useEffect(() => {
+    // Asked for beside the log, so that the result of a short run is not a round trip later than its end.
+    const ending = new AbortController();
+    getJson<Workload>(`/v1/workloads/${id}?wait=${WAIT_S}`, ending.signal).then(
+      (next) => client.setQueryData(["workload", id], next),
+      () => undefined,
+    );
+    return () => ending.abort();
+  }, [client, id]);
   return (
     <div data-testid="result" data-workload={id} data-status={workload?.status ?? "pending"} className="flex min-h-0 flex-1 flex-col">
       <div className="space-y-3 border-b border-line p-3">

@@ -2,7 +2,7 @@ import { useMutation } from "@tanstack/react-query";
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
 
 import { ApiError } from "@/api/client";
-import { specOf, submit, useWorkload } from "@/api/queries";
+import { queryClient, specOf, submit, useWorkload } from "@/api/queries";
 import { RUNTIMES, type Runtime } from "@/api/types";
 import { FileTree } from "@/components/FileTree";
 import { Icon } from "@/components/Icon";
@@ -36,7 +36,10 @@ export default function NewPage() {
   const [showMistakes, setShowMistakes] = useState(false);
   const built = useMemo(() => buildSpec(draft), [draft]);
   const names = useMemo(() => new Set(Object.keys(draft.files)), [draft.files]);
-  const run = useMutation({ mutationFn: submit });
+  const run = useMutation({
+    mutationFn: submit,
+    onSuccess: (workload) => queryClient.setQueryData(["workload", workload.id], workload),
+  });
   const runId = run.data?.id ?? null;
   const { data: last } = useWorkload(runId);
   const isOci = draft.runtime === "oci";
