@@ -33,6 +33,11 @@ def vmm(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def patience() -> None:
+    """`be_patient`, for all tests here."""
+    be_patient()
+
+
+def be_patient() -> None:
     """Two machines deep, the agent's answers take many times as long; what they are is what is tested here."""
     sandbox.RENEWAL_S = boot.BOOT_S = boot.SAVE_S = 90.0
 

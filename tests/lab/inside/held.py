@@ -6,11 +6,12 @@ from pathlib import Path
 
 from caisson.model import Runtime
 from caisson.sandbox.contract import SandboxSpec
-from tests.lab.inside.conftest import make_backend
+from tests.lab.inside.conftest import be_patient, make_backend
 
 
 async def main(vmm: str, folder: Path) -> None:
     """Never returns."""
+    be_patient()
     backend = make_backend(vmm, "lab-held", folder, microvm_snapshots=False)
     found = await backend.probe()
     assert found.available, found.reason
