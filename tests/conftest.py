@@ -37,6 +37,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         provide_guest_images()
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name what failed at once: a run takes minutes."""
+    if report.failed:
+        print(f"\nfailed: {report.nodeid} ({report.when})", flush=True)  # noqa: T201 - for whoever watches
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """`@pytest.mark.anyio` tests run on asyncio."""

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "fields.h"
@@ -55,11 +56,20 @@ static bool drop_privileges(const struct options *options) {
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0;
 }
 
+/* Whoever started the agent may have had signals ignored, nohup for one, and that is inherited. The C library refuses to
+   touch the few it keeps for itself, the kernel does not: what it wants to be told is all zeros for the default. */
+static void default_signals(void) {
+    static const unsigned long by_default[4];
+    for (int number = 1; number < NSIG; number++) {
+        syscall(SYS_rt_sigaction, number, by_default, NULL, NSIG / 8);
+    }
+}
+
 /* What the agent gave itself to survive must not be handed on. */
 static void become_ordinary(void) {
     text_write(AT_FDCWD, "/proc/self/oom_score_adj", "0");
     setpriority(PRIO_PROCESS, 0, 0);
-    signal(SIGPIPE, SIG_DFL);
+    default_signals();
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -20,7 +20,7 @@ import httpx2
 import pytest
 
 from tests.helpers.leaks import assert_nothing_left
-from tests.helpers.processes import descendants
+from tests.helpers.processes import Process, descendants
 from tests.helpers.runs import events, logs, submit, wait
 from tests.helpers.server import Server
 
@@ -77,10 +77,15 @@ def strike(server: Server, chance: random.Random, known: Known) -> None:
     known.killed[victim] += 1
 
 
-def end_orphans() -> list[str]:
-    """End what outlived its server and every later one, and say what it was. Orphans are given to this process."""
+def end_orphans(before: set[Process]) -> list[str]:
+    """End what outlived its server and every later one, and say what it was. Orphans are given to this process.
+
+    What was there before, such as a server that other tests share, and whatever that started, is none of them.
+    """
     time.sleep(1)  # a killed process is gone a moment after its killer goes on
-    orphans = descendants(os.getpid())
+    orphans = descendants(os.getpid()) - before
+    for process in before:
+        orphans -= descendants(process.pid)
     for process in orphans:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
@@ -89,6 +94,7 @@ def end_orphans() -> list[str]:
 
 def test_nothing_acknowledged_is_lost_and_nothing_is_left(start_server: Callable[..., Server]) -> None:
     chance, known = random.Random(SEED), Known()
+    before = descendants(os.getpid())
     settings: dict[str, Any] = {"node_id": "cat", "max_running": 3, "warm_node": 2, "warm_wasm": 0}
     server = start_server(**settings)
     ready_ms: list[float] = []
@@ -120,7 +126,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_left(start_server: Callable
     assert server.stop() == 0
     assert_nothing_left(server.folder, "cat", sandboxes)
     assert ends["completed"] > 0
-    orphans = end_orphans()
+    orphans = end_orphans(before)
     print(  # noqa: T201 - what `make soak` is for
         json.dumps(
             {

@@ -67,7 +67,10 @@ class Quotas:
         if policy.per_minute is not None:
             self._forget(use)
             if len(use.accepted_at) >= policy.per_minute:
-                wait_s = use.accepted_at[-policy.per_minute] + MINUTE_S - self._now()
+                due, now = use.accepted_at[-policy.per_minute], self._now()
+                wait_s = math.ceil(due + MINUTE_S - now)
+                # Rounded sums may disagree by the last digit about the very moment.
+                wait_s += due > now + wait_s - MINUTE_S
                 raise _used_up("per_minute", f"{policy.per_minute} workloads a minute", wait_s)
         if policy.cpu_s_per_day is not None and self._cpu_ms(use) >= policy.cpu_s_per_day * 1000:
             raise _used_up("cpu_s_per_day", f"{policy.cpu_s_per_day:g} CPU-seconds in 24 hours", HOUR_S)

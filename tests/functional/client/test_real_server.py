@@ -78,8 +78,7 @@ def test_what_the_server_refuses_names_the_member(client: Any) -> None:
 def test_the_rest_of_the_api_decodes(client: Any) -> None:
     workload = client.run(runtime="node", code="console.log('kept')")
     client.health()
-    [backend] = client.backends()
-    assert backend.available
+    assert any(backend.available for backend in client.backends())
     [node] = client.nodes()
     assert client.node(node.id).capacity == node.capacity
     assert client.stats().counts.runtime["node"] > 0

@@ -200,8 +200,7 @@ async def test_a_cancelled_build_lets_mmdebstrap_clean_up(
     assert list((catalog.folder / ".staging").iterdir()) == []
 
 
-async def test_of_several_that_want_an_image_one_builds_it(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    from caisson.images import build as module
+async def test_of_several_that_want_an_image_one_builds_it(catalog: Catalog) -> None:
     from tests.helpers.images import small_image
 
     built = 0
@@ -216,8 +215,7 @@ async def test_of_several_that_want_an_image_one_builds_it(catalog: Catalog, mon
             shutil.copytree(image.folder, folder, dirs_exist_ok=True, symlinks=True)
             return catalog.install(folder, manifest)
 
-    monkeypatch.setattr(module, "build", slowly)
     definition = definitions.load("base")
-    found = await asyncio.gather(*(ensure(Catalog(catalog.folder), definition) for _ in range(3)))
+    found = await asyncio.gather(*(ensure(Catalog(catalog.folder), definition, make=slowly) for _ in range(3)))
     assert built == 1
     assert len({image.digest for image in found}) == 1
