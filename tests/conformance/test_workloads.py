@@ -80,10 +80,7 @@ def test_a_loop_ends_at_its_deadline(dialect: Dialect, speak: Speaker) -> None:
 
 
 def test_too_much_memory_ends_the_program_and_nothing_else(dialect: Dialect, speak: Speaker) -> None:
-    ended = outcome(speak.run(dialect.memory_hog, resources={"mem_mb": 64, "timeout_s": 60}))
-    if (dialect.runtime, dialect.isolation, ended) == ("bash", "microvm", ("failed", "timeout")):
-        pytest.xfail("known fault: a shell that fills a small emulated machine may not get to the limit in time")
-    assert ended == ("failed", "out_of_memory")
+    assert outcome(speak.run(dialect.memory_hog, resources={"mem_mb": 64})) == ("failed", "out_of_memory")
     assert outcome(speak.run(dialect.hello)) == ("completed", None)
 
 
