@@ -11,11 +11,13 @@ gVisor's network stack does, passes no rule of its own namespace.
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
+from itertools import islice
 from pathlib import Path
 
 from caisson.errors import CaissonError
@@ -91,11 +93,14 @@ class Gate:
         await run(["ip", "netns", "exec", self.name, "nft", commands])
 
 
-async def make_gate(plan: Plan, first: int, kind: Kind) -> Gate:
-    """Make a gate that lets nothing through yet; `first` is the number to try first. Raises NetworkError."""
+async def make_gate(plan: Plan, numbers: Iterator[int], kind: Kind) -> Gate:
+    """Make a gate that lets nothing through yet. Raises NetworkError.
+
+    `numbers` are those to try, and are never two gates' at once while both are being made.
+    """
     teardown = Teardown()
     try:
-        return await _make(plan, first, kind, teardown)
+        return await _make(plan, numbers, kind, teardown)
     except BaseException as error:
         await teardown.close()
         if isinstance(error, OSError | CommandFailed):
@@ -103,8 +108,8 @@ async def make_gate(plan: Plan, first: int, kind: Kind) -> Gate:
         raise
 
 
-async def _make(plan: Plan, first: int, kind: Kind, teardown: Teardown) -> Gate:
-    number, name = await _claim(plan, first, teardown)
+async def _make(plan: Plan, numbers: Iterator[int], kind: Kind, teardown: Teardown) -> Gate:
+    number, name = await _claim(plan, numbers, teardown)
     host_device, path = f"{rules.HOST_PREFIX}{number}", FOLDER / name
     host_address, gate_address = plan.link(number)
     inner = FOLDER / f"{name}-in" if kind is Kind.VETH else None
@@ -150,14 +155,13 @@ def _settle() -> None:
     set_kernel("net.ipv4.ip_forward", 1)
 
 
-async def _claim(plan: Plan, first: int, teardown: Teardown) -> tuple[int, str]:
+async def _claim(plan: Plan, numbers: Iterator[int], teardown: Teardown) -> tuple[int, str]:
     """Take a number no other slot on this host has: the kernel gives a device's name once."""
-    for attempt in range(plan.count):
-        number = (first + attempt) % plan.count
-        device = f"{rules.HOST_PREFIX}{number}"
-        if _exists(device):
+    for attempt, number in enumerate(islice(numbers, plan.count)):
+        device, name = f"{rules.HOST_PREFIX}{number}", f"{plan.prefix}{number}"
+        # A name without a device is a gate of this node that is just being taken away.
+        if _exists(device) or (FOLDER / name).exists():
             continue
-        name = f"{plan.prefix}{number}"
         await _add_namespace(name, teardown)
         teardown.push(partial(_remove_device, device))
         host_address, _ = plan.link(number)

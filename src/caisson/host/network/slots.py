@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from itertools import count
 from pathlib import Path
 
 import structlog
@@ -121,7 +122,8 @@ class Slots:
         self._laid = False
         self._lock = asyncio.Lock()
         # Each node begins elsewhere, so that two servers on one machine seldom want the same number.
-        self._next = zlib.crc32(node_id.encode()) % self._plan.count
+        first = zlib.crc32(node_id.encode())
+        self._numbers = (number % self._plan.count for number in count(first))
         self._checked: tuple[str, str] | None = None
         self._was_checked = False
 
@@ -188,9 +190,7 @@ class Slots:
                 self._laid = True
 
     async def _make(self, kind: Kind) -> Gate:
-        first = self._next
-        self._next += 1
-        return await make_gate(self._plan, first, kind)
+        return await make_gate(self._plan, self._numbers, kind)
 
     def _refill(self, kind: Kind) -> None:
         lacking = self._ahead - len(self._waiting[kind]) - self._making[kind]
