@@ -288,14 +288,17 @@ class Looked:
 def look_up(
     namespace: str | Path, name: str, kind: int = 1, server: str = "192.0.0.1", *, tcp: bool = False
 ) -> Looked | None:
-    """Ask the name server of a sandbox as a program in it would; None if it says nothing."""
+    """Ask the name server of a sandbox as glibc does, twice for five seconds, since a datagram may be lost.
+
+    None if it says nothing.
+    """
     question = encode_name(name) + struct.pack("!HH", kind, 1)
     query = struct.pack("!HHHHHH", 4711, 0x0100, 1, 0, 0, 0) + question
 
     def work() -> bytes | None:
         form = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
         with socket.socket(socket.AF_INET, form) as asking:
-            asking.settimeout(10)
+            asking.settimeout(5)
             try:
                 asking.connect((server, 53))
                 asking.sendall(struct.pack("!H", len(query)) + query if tcp else query)
@@ -303,7 +306,7 @@ def look_up(
             except OSError:
                 return None
 
-    answer = in_namespace(namespace, work)
+    answer = in_namespace(namespace, work) or in_namespace(namespace, work)
     if answer is None:
         return None
     assert answer[:2] == query[:2]

@@ -74,12 +74,8 @@ class Resolver:
         self.tasks: set[asyncio.Task[None]] = set()
         self.connections = 0
 
-    async def answer(self, message: bytes, *, udp: bool) -> bytes | None:
-        """The answer to a message of the sandbox; None if it is not worth one."""
-        try:
-            query = dns.read_query(message)
-        except dns.Malformed:
-            return dns.refuse(message, dns.Code.FORMAT_ERROR)
+    async def answer(self, query: dns.Query, *, udp: bool) -> bytes:
+        """The answer to a question of the sandbox."""
         answer = await self._answer(query)
         return dns.for_udp(query, answer) if udp else answer
 
@@ -167,9 +163,13 @@ class Resolver:
                 async with asyncio.timeout(IDLE_S):
                     (length,) = struct.unpack("!H", await reader.readexactly(2))
                     message = await reader.readexactly(length)
-                answer = await self.answer(message, udp=False)
-                if answer is None:
-                    break
+                try:
+                    answer = await self.answer(dns.read_query(message), udp=False)
+                except dns.Malformed:
+                    refusal = dns.refuse(message, dns.Code.FORMAT_ERROR)
+                    if refusal is None:
+                        break
+                    answer = refusal
                 writer.write(struct.pack("!H", len(answer)) + answer)
                 async with asyncio.timeout(IDLE_S):
                     await writer.drain()
@@ -188,11 +188,19 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str | int, int]) -> None:
+        try:
+            query = dns.read_query(data)
+        except dns.Malformed:
+            # At once: nonsense must not take the places of questions.
+            self._send(dns.refuse(data, dns.Code.FORMAT_ERROR), addr)
+            return
         if len(self._resolver.tasks) < MAX_QUERIES:
-            self._resolver.begin(self._reply(data, addr))
+            self._resolver.begin(self._reply(query, addr))
 
-    async def _reply(self, data: bytes, addr: tuple[str | int, int]) -> None:
-        answer = await self._resolver.answer(data, udp=True)
+    async def _reply(self, query: dns.Query, addr: tuple[str | int, int]) -> None:
+        self._send(await self._resolver.answer(query, udp=True), addr)
+
+    def _send(self, answer: bytes | None, addr: tuple[str | int, int]) -> None:
         if answer is not None and not self._transport.is_closing():
             self._transport.sendto(answer, addr)
 
