@@ -11,6 +11,8 @@
 
 #include "textfile.h"
 
+enum { SPARE_BYTES = 8 << 20 };
+
 int cgroups_open(const char *path) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
@@ -35,9 +37,15 @@ bool cgroup_limit_pids(const struct cgroup *group, uint64_t most) {
 }
 
 void cgroup_limit_memory(const struct cgroup *group, uint64_t most) {
-    if (group->fd >= 0 && most > 0) {
-        text_write(group->fd, "memory.max", text_of_number(most));
+    if (group->fd < 0 || most == 0) {
+        return;
     }
+    uint64_t available_kib = 0;
+    if (text_read_number(AT_FDCWD, "/proc/meminfo", "MemAvailable:", &available_kib) &&
+        most > available_kib * 1024 - SPARE_BYTES && available_kib * 1024 > SPARE_BYTES) {
+        most = available_kib * 1024 - SPARE_BYTES;
+    }
+    text_write(group->fd, "memory.max", text_of_number(most));
 }
 
 static void kill_one(pid_t pid) {

@@ -20,7 +20,8 @@ void cgroup_make(struct cgroup *group, int parent, unsigned number);
 /* False if this group cannot limit the number of processes. */
 bool cgroup_limit_pids(const struct cgroup *group, uint64_t most);
 
-/* Where there is a version 2 that can: more than this ends a program instead of making the whole machine short of memory. */
+/* Where there is a version 2 that can: more than this ends a program. It is never more than the machine can spare: short
+   of memory as a whole, it would not kill, but throw away what it executes and read it again, for minutes. */
 void cgroup_limit_memory(const struct cgroup *group, uint64_t most);
 
 /* Kills every process in it. */

@@ -50,11 +50,6 @@ class Kind:
     harness: tuple[str, ...]
 
     @property
-    def ram_mb(self) -> int:
-        """Memory of the machine."""
-        return ram_mb(self.spec)
-
-    @property
     def env(self) -> Mapping[str, str]:
         """Environment of the interpreter, and of programs."""
         return {**ENVIRONMENT, **self.image.manifest.env}
@@ -102,6 +97,10 @@ class Booter:
         except (*FAULTS, Damaged) as error:
             raise StartFailed("the sandbox did not start", detail=str(error)) from error
 
+    def ram_mb(self, kind: Kind) -> int:
+        """Memory of the machine."""
+        return ram_mb(kind.spec, self.kernel)
+
     def _template(self, templates: Templates, kind: Kind, nic: Nic | None) -> AbstractAsyncContextManager[Template]:
         return templates.use(self.key(kind, nic), lambda folder: self._make(kind, nic, folder))
 
@@ -122,16 +121,16 @@ class Booter:
         }
 
     async def _fresh(self, kind: Kind, nic: Nic | None, stack: AsyncExitStack) -> MicrovmSandbox:
-        home = await stack.enter_async_context(self.places.take(kind.ram_mb, kind.vcpus))
+        home = await stack.enter_async_context(self.places.take(self.ram_mb(kind), kind.vcpus))
         began = time.monotonic()
         machine, channel = await self._up(kind, nic, home, stack, to_save=False)
         facts = self._facts(boot_ms=_ms_since(began))
-        return _sandbox(home, kind, machine, channel, StartKind.COLD, facts)
+        return self._sandbox(home, kind, machine, channel, StartKind.COLD, facts)
 
     async def _copy(
         self, kind: Kind, nic: Nic | None, template: Template, start: StartKind, stack: AsyncExitStack
     ) -> MicrovmSandbox:
-        home = await stack.enter_async_context(self.places.take(kind.ram_mb, kind.vcpus))
+        home = await stack.enter_async_context(self.places.take(self.ram_mb(kind), kind.vcpus))
         disk = home.folder / "disk"
         await asyncio.to_thread(copy_disk, template.disk, disk)
         config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), nic)
@@ -148,12 +147,12 @@ class Booter:
             except FAULTS as error:
                 raise await explained(home.id, machine, error) from error
         facts = self._facts(restore_ms=restore_ms, renew_ms=round(_ms_since(began) - restore_ms, 3))
-        return _sandbox(home, kind, machine, channel, start, facts)
+        return self._sandbox(home, kind, machine, channel, start, facts)
 
     async def _make(self, kind: Kind, nic: Nic | None, folder: Path) -> None:
         """Make a template's files from a boot that is used for nothing else."""
         async with AsyncExitStack() as stack:
-            home = await stack.enter_async_context(self.places.take(kind.ram_mb, kind.vcpus))
+            home = await stack.enter_async_context(self.places.take(self.ram_mb(kind), kind.vcpus))
             machine, channel = await self._up(kind, nic, home, stack, to_save=True)
             # Its answer is the last thing under way: a snapshot must not hold half a frame.
             if not await channel.ping(BOOT_S):
@@ -192,6 +191,12 @@ class Booter:
             logger.warning("machine did not boot", attempt=attempt + 1, error=str(failure))
         raise failure
 
+    def _sandbox(
+        self, home: Home, kind: Kind, machine: Machine, channel: Channel, start: StartKind, facts: MachineFacts
+    ) -> MicrovmSandbox:
+        ram_mb = self.ram_mb(kind)
+        return MicrovmSandbox(home, kind.spec, machine, channel, start=start, facts=facts, ram_mb=ram_mb, env=kind.env)
+
     def _facts(
         self, *, boot_ms: float | None = None, restore_ms: float | None = None, renew_ms: float | None = None
     ) -> MachineFacts:
@@ -223,19 +228,13 @@ class Booter:
         agent += ["--harness", *kind.harness] if kind.harness else []
         return MachineConfig(
             vcpus=kind.vcpus,
-            ram_mb=kind.ram_mb,
+            ram_mb=self.ram_mb(kind),
             kernel=self.kernel,
             drives=drives,
             nic=nic,
             agent=tuple(agent),
             env=kind.env,
         )
-
-
-def _sandbox(
-    home: Home, kind: Kind, machine: Machine, channel: Channel, start: StartKind, facts: MachineFacts
-) -> MicrovmSandbox:
-    return MicrovmSandbox(home, kind.spec, machine, channel, start=start, facts=facts, ram_mb=kind.ram_mb, env=kind.env)
 
 
 def _ms_since(instant: float) -> float:

@@ -15,6 +15,8 @@ from caisson.backends.microvm.vmm import Acceleration, MachineConfig
 CONSOLE_BYTES = 64 * 1024
 AGENT_CHANNEL = "device:/dev/vport0p1"
 _OPEN_FILES = 1024
+_TRANSLATED_MB = 64
+"""Of translated code that is kept. Without a limit it is a gigabyte, and the host's limit would end the machine."""
 _MMIO_BASE = 0xFEB0_0000
 _MMIO_BYTES = 512
 _MMIO_IRQ = 5
@@ -95,7 +97,8 @@ def qemu_arguments(
     line = [engine.binary, "-nodefaults", "-no-user-config", "-display", "none", "-S"]
     line += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
     line += ["-action", "reboot=shutdown,shutdown=pause,panic=pause"]
-    line += ["-M", machine_type(config), "-accel", "kvm" if kvm else "tcg,thread=multi"]
+    accelerator = "kvm" if kvm else f"tcg,thread=multi,tb-size={_TRANSLATED_MB}"
+    line += ["-M", machine_type(config), "-accel", accelerator]
     line += ["-cpu", engine.cpu, "-smp", str(config.vcpus), "-m", f"{config.ram_mb}M"]
     line += ["-global", "virtio-mmio.force-legacy=false"]
     if fds.memory is None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from caisson.backends.microvm.vmm import Kernel
 from caisson.model import StartKind
 from caisson.sandbox.contract import SandboxSpec
 
 MEMORY_CLASSES_MB = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)
 DISK_CLASSES_MB = (64, 512, 4096, 32_768, 262_144)
 KERNEL_MB = 64
-"""Memory for the guest's kernel, its agent and the waiting interpreter, beyond what the program is given."""
+"""Memory for the guest's kernel and its agent, beyond what the program is given.
+
+Where this is too little, the machine as a whole runs short before the program reaches its limit: the kernel then throws
+away and reads again what it executes, for minutes, and kills nobody."""
+DISTRIBUTION_KERNEL_MB = 128
+"""The same for a distribution's kernel, which keeps 60 MiB for itself."""
+_PAGES_SHARE = 32
+"""Of so many bytes the kernel takes one to keep account of them; that is half of it, and half is to spare."""
 HOST_OVERHEAD_BYTES = 128 << 20
 """What a VMM may use on the host beyond the guest's memory; less has been seen to end it."""
 
@@ -25,9 +33,10 @@ def size_class(spec: SandboxSpec) -> SandboxSpec:
     )
 
 
-def ram_mb(spec: SandboxSpec) -> int:
+def ram_mb(spec: SandboxSpec, kernel: Kernel) -> int:
     """Memory of the whole machine for a spec of a class."""
-    return spec.mem_mb + KERNEL_MB
+    own = DISTRIBUTION_KERNEL_MB if kernel.needs_acpi else KERNEL_MB
+    return spec.mem_mb + own + spec.mem_mb // _PAGES_SHARE
 
 
 def _round_up(size: int, classes: tuple[int, ...]) -> int:
