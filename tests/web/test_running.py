@@ -112,13 +112,37 @@ def test_a_reload_in_mid_stream_loses_no_line(web: Window) -> None:
 
 
 def test_a_paused_log_waits_and_counts_what_waits(web: Window) -> None:
-    web.run({"main.ts": COUNTING.format(lines=200, ms=10)})
+    """Also when its program ends meanwhile: what waits then can still be had."""
+    web.run({"main.ts": COUNTING.format(lines=1_000_000, ms=10)}, timeoutS="120")
     web.until_lines(3)
     web("log-pause").click()
     web("log-waiting").wait_for()
     web("log-pause").click()
-    web.until("logs", connection="over", lines="200")
-    web.page.get_by_text("line 199", exact=True).wait_for()
+    web("log-waiting").wait_for(state="detached")
+    web("log-pause").click()
+    web("log-waiting").wait_for()
+    web("result-kill").click()
+    web.until("result", status="killed")
+    lines = int(web.until("logs", connection="over").get_attribute("data-lines") or 0)
+    last = web.page.get_by_text(f"line {lines - 1}", exact=True)
+    assert last.count() == 0
+    web("log-pause").click()
+    last.wait_for()
+    web("log-pause").wait_for(state="detached")
+
+
+def test_the_last_line_stays_in_sight_when_the_result_takes_room_from_the_log(web: Window) -> None:
+    """The result and the end of the log come in any order, and either moves the other."""
+    web.run({"main.ts": "console.log(Array.from({length: 300}, (_, i) => `line ${i}`).join('\\n'));" + NEVER_ENDING})
+    web.page.get_by_text("begun", exact=True).wait_for()
+    web("result-kill").click()
+    web("error").wait_for()
+    web.page.wait_for_function(
+        """() => {
+          const view = document.querySelector('[data-testid=log-scroll]');
+          return view.scrollHeight - view.scrollTop - view.clientHeight < 1;
+        }"""
+    )
 
 
 def test_searching_a_long_log_finds_lines_that_are_not_in_the_page(web: Window) -> None:

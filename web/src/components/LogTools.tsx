@@ -58,7 +58,7 @@ export function LogTools({ log, workloadId, search, paused, following, wrap, tim
           <Button look="quiet" icon="down" aria-label="Next match" title="Next match (Enter)" onClick={() => search.to(1)} />
         </>
       ) : null}
-      {over ? null : (
+      {over && !paused.on ? null : (
         <Button
           look={paused.on ? "primary" : "quiet"}
           icon={paused.on ? "play" : "pause"}

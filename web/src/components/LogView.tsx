@@ -75,7 +75,7 @@ export function LogView({ log, workloadId, spots, onSpot, className = "" }: LogV
 
   useLayoutEffect(() => {
     if (following && pausedAt === null) scrollTo(tall);
-  }, [following, pausedAt, rows, tall, scrollTo]);
+  }, [following, pausedAt, rows, tall, size.height, scrollTo]);
 
   useEffect(() => setCurrent(0), [search]);
   useEffect(() => {
