@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import uvloop
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from caisson.bench.figure import Figure
+from caisson.bench.figure import Figure, Row, Unmeasured
 from caisson.bench.gvisor import measure_gvisor
+from caisson.bench.load import LoadError
+from caisson.bench.microvm import measure_microvm
+from caisson.bench.server import ServerFailed
 from caisson.bench.suite import measure
 from caisson.host.facts import host_facts
+from caisson.settings import Settings
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-SUITES = {"isolate": measure, "gvisor": measure_gvisor}
+SUITES = {"isolate": measure, "gvisor": measure_gvisor, "microvm": measure_microvm}
+CHECKOUT_IMAGES = Path(__file__).resolve().parents[3] / "build" / "images"
+"""Where the tests of a work tree build guest images; an installed package has no such folder."""
 console = Console()
 
 
@@ -27,51 +36,75 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="Markdown file that takes the figures between its marks")
     parser.add_argument("--only", choices=sorted(SUITES), help="measure one isolation")
     options = parser.parse_args()
+    if Settings().images_dir is None and CHECKOUT_IMAGES.is_dir():
+        os.environ["CAISSON_IMAGES_DIR"] = str(CHECKOUT_IMAGES)
     facts = host_facts()
-    figures = uvloop.run(_collect(options.scale, options.only))
-    console.print(_table(figures))
+    rows = uvloop.run(_collect(options.scale, options.only))
+    console.print(_table(rows))
     if options.write:
-        _write(options.write, facts, figures)
+        _write(options.write, facts, rows)
         console.print(f"written to {options.write}")
+    sys.exit(any(isinstance(row, Unmeasured) and row.failed for row in rows))
 
 
-async def _collect(scale: float, only: str | None) -> list[Figure]:
-    figures = []
+async def _collect(scale: float, only: str | None) -> list[Row]:
+    rows: list[Row] = []
     with console.status("starting a server …") as status:
         for name, suite in SUITES.items():
             if only not in (None, name):
                 continue
-            async for figure in suite(scale):
-                figures.append(figure)
-                console.print(f"{figure.name}: {figure.value:.3g} {figure.unit}", highlight=False)
+            async for row in _surely(name, suite(scale)):
+                rows.append(row)
+                console.print(f"{row.name}: {_value(row)}", highlight=False, markup=False)
                 status.update("measuring …")
-    return figures
+    return rows
 
 
-def _table(figures: Sequence[Figure]) -> Table:
+async def _surely(name: str, rows: AsyncIterator[Row]) -> AsyncIterator[Row]:
+    """What an isolation's suite yields, and a row of its own if it breaks off: the others are measured all the same."""
+    try:
+        async for row in rows:
+            yield row
+    except (LoadError, ServerFailed) as error:
+        yield Unmeasured(f"{name}, the rest", str(error), failed=True)
+
+
+def _table(rows: Sequence[Row]) -> Table:
     table = Table("figure", "measured", "promised", "")
-    for figure in figures:
-        table.add_row(figure.name, _value(figure), figure.promise, _verdict(figure))
+    for row in rows:
+        promise = row.promise if isinstance(row, Figure) else ""
+        table.add_row(*(Text(cell) for cell in (row.name, _value(row), promise, _verdict(row))))
     return table
 
 
-def _write(path: Path, facts: Mapping[str, str], figures: Sequence[Figure]) -> None:
+def _write(path: Path, facts: Mapping[str, str], rows: Sequence[Row]) -> None:
     lines = [BEGIN, "", " · ".join(f"{name}: {fact}" for name, fact in facts.items()), ""]
     lines += ["| Figure | Measured | Promised | |", "| --- | ---: | ---: | --- |"]
-    lines += [f"| {f.name} | {_value(f)} | {f.promise} | {_verdict(f)} |" for f in figures]
+    for row in rows:
+        promise = row.promise if isinstance(row, Figure) else ""
+        lines.append(f"| {row.name} | {_cell(_value(row))} | {promise} | {_verdict(row)} |")
     text = path.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     path.write_text(before + "\n".join([*lines, "", END]) + after)
 
 
-def _value(figure: Figure) -> str:
-    number = f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:.3g}"
-    return f"{number} {figure.unit}"
+def _value(row: Row) -> str:
+    if isinstance(row, Unmeasured):
+        return f"not measured: {row.reason}"
+    number = f"{row.value:,.0f}" if row.value >= 100 else f"{row.value:.3g}"
+    return f"{number} {row.unit}"
 
 
-def _verdict(figure: Figure) -> str:
-    return "" if figure.kept is None else "kept" if figure.kept else "missed"
+def _cell(text: str) -> str:
+    """A text as a cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _verdict(row: Row) -> str:
+    if isinstance(row, Unmeasured) or row.kept is None:
+        return ""
+    return "kept" if row.kept else "missed"
 
 
 if __name__ == "__main__":

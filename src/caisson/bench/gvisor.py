@@ -14,9 +14,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from caisson.bench.figure import Figure
+from caisson.bench.figure import Figure, Row, Unmeasured
 from caisson.bench.load import LoadError, Sample, run_workloads
-from caisson.bench.server import Server, running_server
+from caisson.bench.memory import waiting_mb
+from caisson.bench.server import NONE_WARM, running_server
 from caisson.settings import Settings
 
 PYTHON = {
@@ -36,78 +37,58 @@ GO = {
     "isolation": "gvisor",
     "code": 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println("hello") }\n',
 }
-_NONE_WARM = {"warm_python": 0, "warm_gvisor_node": 0, "warm_go": 0, "warm_bash": 0, "warm_node": 0, "warm_wasm": 0}
 _PAUSE_S = 1.0
 """Longer than a successor takes to boot."""
 _TEARDOWN_S = 0.3
 _READY = b"ready"
 
 
-async def measure_gvisor(scale: float) -> AsyncIterator[Figure]:
-    """Every figure, as it becomes known; none where gVisor does not work. `scale` multiplies the number of runs."""
+async def measure_gvisor(scale: float) -> AsyncIterator[Row]:
+    """Every figure, as it becomes known, or why there is none. `scale` multiplies the number of runs."""
 
     def runs(count: int) -> int:
         return max(5, int(count * scale))
 
-    images = str(Settings().images_folder.absolute())
-    given: dict[str, Any] = {**_NONE_WARM, "backends": "gvisor", "images_dir": images}
-    try:
-        async with running_server(**given) as server:
-            # A request that cannot be carried out tells so at once.
-            await run_workloads(server.port, PYTHON, clients=1, count=1)
-            # Bare runsc is seen to end before the next begins; without a pause, ours would still be torn down then.
-            cold = await run_workloads(server.port, PYTHON, clients=1, count=runs(40), pause_s=_TEARDOWN_S)
-    except LoadError:
-        return
-    bare = await bare_runsc(Path(images), runs(40))
+    images = Settings().images_folder.absolute()
+    given: dict[str, Any] = {**NONE_WARM, "backends": "gvisor", "images_dir": str(images)}
+    async with running_server(**given) as server:
+        if (lacking := server.lacks("gvisor", "python")) is not None:
+            yield Unmeasured("gVisor", lacking)
+            return
+        lacks = {runtime: server.lacks("gvisor", runtime) for runtime in ("node", "go")}
+        # A request that cannot be carried out tells so at once.
+        await run_workloads(server.port, PYTHON, clients=1, count=1)
+        # Bare runsc is seen to end before the next begins; without a pause, ours would still be torn down then.
+        cold = await run_workloads(server.port, PYTHON, clients=1, count=runs(40), pause_s=_TEARDOWN_S)
+    bare = await bare_runsc(images, runs(40))
     yield Figure.at_most("gVisor, cold Python, p50", cold.percentile(0.5), "ms", 300)
     if bare is not None:
         yield Figure("bare `runsc run` to ready Python, p50", bare.percentile(0.5), "ms")
         ratio = cold.percentile(0.5) / bare.percentile(0.5)
         yield Figure.at_most("gVisor, cold Python ÷ bare runsc", ratio, "times", 1.4)
     for name, request, setting in (("Python", PYTHON, "warm_python"), ("Node.js", NODE, "warm_gvisor_node")):
+        if (lacking := lacks.get(str(request["runtime"]))) is not None:
+            yield Unmeasured(f"gVisor, warm {name}", lacking)
+            continue
         async with running_server(**{**given, setting: 2}) as server:
             warm = await run_workloads(server.port, request, clients=1, count=runs(60), pause_s=_PAUSE_S, start="warm")
             yield Figure.at_most(f"gVisor, warm {name}, one client, p50", warm.percentile(0.5), "ms", 4)
             yield Figure.at_most(f"gVisor, warm {name}, one client, p99", warm.percentile(0.99), "ms", 20)
-            yield Figure(f"gVisor, memory of a sandbox that waits for {name}", waiting_mb(server) / 2, "MB")
-    async with running_server(**{**given, "warm_go": 2}) as server:
-        await run_workloads(server.port, GO, clients=1, count=1)
-        compiled = await run_workloads(server.port, GO, clients=1, count=runs(30), pause_s=_PAUSE_S, start="warm")
-        yield Figure.at_most("gVisor, warm Go compiled before, p50", compiled.percentile(0.5), "ms", 60)
+            yield Figure(f"gVisor, memory of a sandbox that waits for {name}", waiting_mb(server.pid) / 2, "MB")
+    if (lacking := lacks["go"]) is not None:
+        yield Unmeasured("gVisor, warm Go", lacking)
+    else:
+        async with running_server(**{**given, "warm_go": 2}) as server:
+            await run_workloads(server.port, GO, clients=1, count=1)
+            compiled = await run_workloads(server.port, GO, clients=1, count=runs(30), pause_s=_PAUSE_S, start="warm")
+            yield Figure.at_most("gVisor, warm Go compiled before, p50", compiled.percentile(0.5), "ms", 60)
     async with running_server(**{**given, "warm_python": 2}) as server:
         busy = await run_workloads(server.port, PYTHON, clients=4, count=runs(100))
         yield Figure.at_least("gVisor, one-shot Python, 4 clients", busy.per_second, "/s", 5)
-    many = await bare_runsc(Path(images), runs(60), at_once=2)
+    many = await bare_runsc(images, runs(60), at_once=2)
     if many is not None:
         yield Figure("bare `runsc run` of Python, 2 at once", many.per_second, "/s")
         yield Figure("gVisor, one-shot Python ÷ bare runsc", busy.per_second / many.per_second, "times")
-
-
-def waiting_mb(server: Server) -> float:
-    """Memory of all processes below a server, each page shared among those who have it (PSS), in MB."""
-    total_kib, parents = 0, {server.pid}
-    stats = {int(entry.name): entry for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-    below: set[int] = set()
-    while True:
-        found = {pid for pid in stats if pid not in below and _parent(stats[pid]) in parents | below}
-        if not found:
-            break
-        below |= found
-    for pid in below:
-        try:
-            lines = (Path(f"/proc/{pid}/smaps_rollup")).read_text().splitlines()
-        except OSError:
-            continue
-        total_kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total_kib * 1024 / 1e6
-
-
-def _parent(process: Path) -> int:
-    try:
-        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,5 +159,5 @@ async def _once(bundle: _Bundle, name: str) -> float:
     process.stdin.write(b"\n")
     await process.communicate()
     if _READY not in line:
-        raise RuntimeError(f"bare runsc did not start Python: {line!r}")
+        raise LoadError(f"bare runsc did not start Python: {line!r}")
     return took_ms

@@ -96,11 +96,22 @@ async def run_workloads(
             connection.close()
 
     began_at = perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(clients):
-            group.create_task(client())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(clients):
+                group.create_task(client())
+    except* (LoadError, OSError, EOFError) as failures:
+        raise LoadError(str(_first(failures))) from failures
     sample.elapsed_s = perf_counter() - began_at
+    if not sample.latencies_ms:
+        raise LoadError(f"no workload of {count} had a start that was {start}")
     return sample
+
+
+def _first(failure: BaseException) -> BaseException:
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
 
 
 async def first_line_delays_ms(port: int, count: int) -> Sequence[float]:

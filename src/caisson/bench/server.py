@@ -8,30 +8,58 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 30
+NONE_WARM = {
+    f"warm_{what}": 0
+    for what in ("python", "gvisor_node", "go", "bash", "node", "wasm", "microvm_python", "microvm_node")
+}
+"""Settings of a server that starts every sandbox when it is asked for."""
+_LOG_CHARS = 1000
+
+
+class ServerFailed(Exception):
+    """The server under test did not come up; the message ends with its log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where it listens and which process it is."""
+    """Where it listens, which process it is, and what it said of its isolations once its pools were full."""
 
     port: int
     pid: int
+    backends: Sequence[Mapping[str, Any]]
+
+    def lacks(self, isolation: str, *runtimes: str) -> str | None:
+        """Why this isolation cannot run these runtimes here, with what would help; None if it can."""
+        found = next((each for each in self.backends if each["isolation"] == isolation), None)
+        if found is None:
+            return "its backend is not loaded"
+        if not found["available"]:
+            return f"{found['reason']} ({found['fix']})" if found["fix"] else str(found["reason"])
+        lacking = [runtime for runtime in runtimes if runtime not in found["runtimes"]]
+        return (
+            "; ".join(str(found["missing"].get(runtime, f"it does not run {runtime}")) for runtime in lacking) or None
+        )
+
+    def told(self, isolation: str) -> Mapping[str, Any]:
+        """What the server says of an isolation."""
+        return next(each for each in self.backends if each["isolation"] == isolation)
 
 
 @asynccontextmanager
 async def running_server(*, plugins: Path | None = None, **settings: object) -> AsyncIterator[Server]:
     """Start one with these settings, wait until it is ready and its pools are full, and stop it at the end.
 
-    `plugins` is a folder with further backends. Raises RuntimeError with the server's log if it does not come up.
+    `plugins` is a folder with further backends. Raises ServerFailed if it does not come up.
     """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="caisson-bench-") as folder:
@@ -46,10 +74,11 @@ async def running_server(*, plugins: Path | None = None, **settings: object) -> 
             )
         try:
             try:
-                await _until_settled(port, process)
+                backends = await _until_settled(port, process)
             except TimeoutError as error:
-                raise RuntimeError(f"the server did not come up:\n{log_path.read_text()}") from error
-            yield Server(port, process.pid)
+                log_end = log_path.read_text(errors="replace")[-_LOG_CHARS:]
+                raise ServerFailed(f"the server did not come up; its log ends with: {log_end or 'nothing'}") from error
+            yield Server(port, process.pid, backends)
         finally:
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
@@ -57,7 +86,7 @@ async def running_server(*, plugins: Path | None = None, **settings: object) -> 
                 await process.wait()
 
 
-async def _until_settled(port: int, process: asyncio.subprocess.Process) -> None:
+async def _until_settled(port: int, process: asyncio.subprocess.Process) -> Sequence[Mapping[str, Any]]:
     async with (
         asyncio.timeout(START_TIMEOUT_S),
         httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
@@ -66,11 +95,11 @@ async def _until_settled(port: int, process: asyncio.subprocess.Process) -> None
             if process.returncode is not None:
                 raise TimeoutError
             try:
-                backends = (await http.get("/v1/backends")).json()
+                backends: list[dict[str, Any]] = (await http.get("/v1/backends")).json()
             except httpx2.TransportError:
-                backends = None
+                backends = []
             if backends and all(pool["ready"] == pool["target"] for backend in backends for pool in backend["pool"]):
-                return
+                return backends
             await asyncio.sleep(0.05)
 
 

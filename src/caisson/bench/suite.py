@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deno import find_deno_bin
 
-from caisson.bench.figure import Figure
+from caisson.bench.figure import Figure, Row, Unmeasured
 from caisson.bench.load import Sample, first_line_delays_ms, run_workloads
 from caisson.bench.peers import deno_run, find_workerd, worker_loader
 from caisson.bench.server import running_server
@@ -18,13 +18,16 @@ PROGRAM = "const handler = (input) => input.a + 1; console.log(handler({ a: 1 })
 NOOP_PLUGIN = Path(__file__).resolve().parents[3] / "tests" / "plugins" / "noop"
 
 
-async def measure(scale: float) -> AsyncIterator[Figure]:
-    """Every figure, as it becomes known. `scale` multiplies the number of runs."""
+async def measure(scale: float) -> AsyncIterator[Row]:
+    """Every figure, as it becomes known, or why there is none. `scale` multiplies the number of runs."""
 
     def runs(count: int) -> int:
         return max(10, int(count * scale))
 
-    async with running_server() as server:
+    async with running_server(backends="isolate") as server:
+        if (lacking := server.lacks("isolate", "node")) is not None:
+            yield Unmeasured("isolate", lacking)
+            return
         yield Figure.at_most("idle server, resident", resident_mb(server.pid), "MB", 120)
         # With a pause the pool refills in between, as it does for a user who types; without, the clients race it.
         warm = await run_workloads(server.port, FUNCTION, clients=1, count=runs(300), pause_s=0.1, start="warm")
@@ -33,12 +36,12 @@ async def measure(scale: float) -> AsyncIterator[Figure]:
         delays = Sample(list(await first_line_delays_ms(server.port, runs(50))))
         yield Figure.at_most("first log line at a reader, p50", delays.percentile(0.5), "ms", 20)
         yield Figure.at_most("first log line at a reader, p99", delays.percentile(0.99), "ms", 20)
-    async with running_server() as server:
+    async with running_server(backends="isolate") as server:
         busy = await run_workloads(server.port, FUNCTION, clients=8, count=runs(1_500))
         yield Figure.at_least("one-shot workloads, 8 clients", busy.per_second, "/s", 50)
         yield Figure("one-shot workloads, 8 clients, p50", busy.percentile(0.5), "ms")
         yield Figure("one-shot workloads, 8 clients, p99", busy.percentile(0.99), "ms")
-    async with running_server(warm_node=0) as server:
+    async with running_server(backends="isolate", warm_node=0) as server:
         cold = await run_workloads(server.port, FUNCTION, clients=1, count=runs(100), pause_s=0.05)
         yield Figure.at_most("cold, one client, p50", cold.percentile(0.5), "ms", 60)
         yield Figure("cold, one client, p99", cold.percentile(0.99), "ms")
