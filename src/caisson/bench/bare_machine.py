@@ -14,12 +14,14 @@ from time import perf_counter
 from caisson.backends.microvm.kernel import find_kernel, prepare_kernel
 from caisson.backends.microvm.qemu import find_qemu
 from caisson.backends.microvm.qemu_command import Descriptors, Engine, qemu_arguments
+from caisson.backends.microvm.sizes import ram_mb
 from caisson.backends.microvm.tsc import tsc_khz
 from caisson.backends.microvm.vmm import Acceleration, Kernel, MachineConfig
 from caisson.bench.load import LoadError, Sample
 from caisson.errors import Unavailable
 from caisson.images.catalog import Catalog
 from caisson.sandbox.channel import Channel, ChannelClosed
+from caisson.sandbox.contract import SandboxSpec
 from caisson.sandbox.guest import guest_folder
 from caisson.sandbox.launch import INSIDE
 from caisson.sandbox.protocol import NONCE_BYTES, ProtocolError
@@ -36,7 +38,7 @@ class _Bare:
     ram_mb: int
 
 
-async def bare_boots(images: Path, folder: Path, acceleration: Acceleration, ram_mb: int, count: int) -> Sample:
+async def bare_boots(images: Path, folder: Path, acceleration: Acceleration, size: SandboxSpec, count: int) -> Sample:
     """From the start of the process to the agent's greeting, `count` times. Raises Unavailable or LoadError."""
     rate = await asyncio.to_thread(tsc_khz) if acceleration is Acceleration.EMULATED else None
     engine = Engine(find_qemu(), acceleration, rate)
@@ -47,7 +49,7 @@ async def bare_boots(images: Path, folder: Path, acceleration: Acceleration, ram
     sample = Sample()
     began_at = perf_counter()
     for _ in range(count):
-        sample.latencies_ms.append(await _once(_Bare(engine, kernel, ram_mb)))
+        sample.latencies_ms.append(await _once(_Bare(engine, kernel, ram_mb(size, kernel))))
     sample.elapsed_s = perf_counter() - began_at
     return sample
 

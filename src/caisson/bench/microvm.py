@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from caisson.backends.microvm.sizes import ram_mb, size_class
+from caisson.backends.microvm.sizes import size_class
 from caisson.backends.microvm.vmm import Acceleration
 from caisson.bench.bare_machine import bare_boots
 from caisson.bench.figure import Figure, Row, Unmeasured
@@ -113,7 +113,7 @@ async def measure_microvm(scale: float) -> AsyncIterator[Row]:
         yield await _memory(name, given)
         size = size_class(SandboxSpec(Runtime.PYTHON, Resources().mem_mb, Resources().disk_mb))
         try:
-            bare = await bare_boots(images, folder, acceleration, ram_mb(size), runs(30))
+            bare = await bare_boots(images, folder, acceleration, size, runs(30))
         except Unavailable as error:
             yield Unmeasured("bare QEMU, boot of the same kernel to its agent", error.message)
         else:
