@@ -25,7 +25,9 @@ from caisson.api.server import create_app
 from caisson.backends import load_backends
 from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
+from caisson.engine.reclaim import reclaiming
 from caisson.errors import CaissonError
+from caisson.host import birthmark
 from caisson.host.network.slots import Slots
 from caisson.images.jobs import ImageJobs
 from caisson.sandbox.contract import BackendContext
@@ -108,6 +110,8 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
     node_dir = settings.data_dir / "node"
     for folder in (node_dir, settings.data_dir / "uploads"):
         folder.mkdir(mode=0o700, exist_ok=True)
+    runs = node_dir / "runs"
+    earlier = birthmark.begin_run(runs)
     async with _slots(settings, node_id).open() as slots, open_store(settings.store_url) as store:
         backends = load_backends(settings.backends, BackendContext(node_id, node_dir, settings, slots))
         host, _ = split_listen(settings.listen)
@@ -117,12 +121,14 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
                 "make one with `caisson keys create`, or listen on 127.0.0.1",
             )
         async with (
+            reclaiming(runs, earlier, backends, slots),
             Engine(settings, store, backends, node_id).open() as engine,
             Benchmarks(engine, store, node_id).open() as benchmarks,
             ImageJobs(settings).open() as images,
             _sweeping(store, settings),
         ):
             yield create_app(engine, settings, store, benchmarks, images), engine
+    birthmark.end_run(runs)
 
 
 def _slots(settings: Settings, node_id: str) -> Slots:

@@ -38,6 +38,12 @@ sandbox_teardowns_failed = Counter(
 sandboxes_reclaimed = Counter(
     "caisson_sandboxes_reclaimed_total", "Leftovers of a dead server that were removed at start.", ["isolation"]
 )
+leftovers_removed = Counter(
+    "caisson_leftovers_removed_total", "What a dead server left, and was ended or removed after the start.", ["kind"]
+)
+leftovers_seconds = Gauge(
+    "caisson_leftovers_removal_seconds", "How long it took to remove what a dead server left; 0 until that is done."
+)
 pool_ready = Gauge("caisson_pool_ready_sandboxes", "Sandboxes that wait for work.", ["isolation", "runtime"])
 pool_target = Gauge("caisson_pool_target_sandboxes", "Sandboxes that should wait.", ["isolation", "runtime"])
 machine_boot_seconds = Histogram(
@@ -73,6 +79,7 @@ def open_log_streams() -> int:
     return int(next(iter(log_streams_open.collect())).samples[0].value)
 
 
+LEFTOVERS = ("process", "sandbox", "network", "file")
 VMMS = ("firecracker", "qemu")
 MACHINE_FAILURES = ("boot", "restore", "save", "wake", "panic", "silent", "died")
 
@@ -88,6 +95,8 @@ def _create_labels() -> None:
             machines_failed.labels(vmm, failure)
     for runtime in Runtime:
         workloads_accepted.labels(runtime)
+    for kind in LEFTOVERS:
+        leftovers_removed.labels(kind)
     for refusal in Refusal:
         requests_refused.labels(refusal)
     for isolation in Isolation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Footprint:
     def minus(self, before: Footprint) -> dict[str, list[str]]:
         """What is here and was not there before, by kind; empty when nothing was left behind."""
         left = {
-            "processes": [f"{p.name} ({p.pid})" for p in self.processes - before.processes],
+            "processes": [told(p) for p in self.processes - before.processes],
             "mounts": list(self.mounts - before.mounts),
             "descriptors": list(self.descriptors - before.descriptors),
         }
@@ -43,6 +44,15 @@ def footprint(marker: str, apart_from: frozenset[int] = frozenset()) -> Footprin
         frozenset(mounts_naming(marker)),
         frozenset(open_descriptors()),
     )
+
+
+def told(process: Process) -> str:
+    """A process for whoever must find out why it is there: what it was called with, and where it waits."""
+    words, place = b"", ""
+    with suppress(OSError):
+        words = Path(f"/proc/{process.pid}/cmdline").read_bytes().replace(b"\0", b" ").strip()
+        place = Path(f"/proc/{process.pid}/wchan").read_text()
+    return f"{process.name} ({process.pid}, waits in {place or '?'}): {words[:400].decode('utf-8', 'replace')}"
 
 
 def mounts_naming(marker: str) -> list[str]:
@@ -79,7 +89,7 @@ def assert_nothing_new(before: Footprint, marker: str, apart_from: frozenset[int
 def assert_nothing_left(folder: Path, node_id: str, sandboxes: set[Process]) -> None:
     """Fail if a server that has ended left mounts, control groups, temporary files or any of its processes."""
     left = {
-        "processes": [f"{p.name} ({p.pid})" for p in sandboxes & set(processes())],
+        "processes": [told(p) for p in sandboxes & set(processes())],
         "mounts": mounts_naming(str(folder)),
         "cgroups": cgroups_naming(node_id),
         "network namespaces": [str(path) for path in Path("/run/netns").glob(f"*{node_id}*")],

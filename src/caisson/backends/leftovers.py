@@ -1,33 +1,37 @@
 """What a restarted server must know of the sandboxes of the one before it, and how it removes them, and nothing else.
 
-Each sandbox of a backend has a folder, in which it notes its processes and control groups once it runs.
+Each sandbox of a backend has a folder, in which it notes its user before it starts anything, and its processes and
+control groups once it runs. What is not noted yet is known by the run's mark, see `host/birthmark.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
-import stat
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from caisson.errors import CaissonError
+from caisson.errors import CaissonError, StartFailed
+from caisson.host.birthmark import end_processes
 from caisson.host.cgroup import CgroupError, Group, Tree
-from caisson.host.pidfd import Followed, start_ticks
+from caisson.host.pidfd import start_ticks
 
 logger = structlog.get_logger(__name__)
 
-_DEATH_S = 10.0
+_EMPTY_S = 10.0
 _RETRY_S = 0.01
+_AT_ONCE = 32
+"""Sandboxes that are being removed at one time."""
 _STATE = "state.json"
-MARK = "CAISSON_SANDBOX"
-"""Environment variable of a sandbox's first processes, whose value is its name: what knows a chain that was killed
-before it was noted. The name is random, and the folder that has it the server's alone."""
+_USER = "user"
+UIDS = 10_000
+"""User ids a backend has for its sandboxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ def read_state(folder: Path) -> State:
     """What was remembered; nothing if the server died before, or while, it wrote."""
     try:
         stored = json.loads((folder / _STATE).read_text())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return State({}, ())
     processes = {int(pid): ticks for pid, ticks in stored["processes"].items()}
     return State(processes, tuple(Path(path) for path in stored["cgroups"]))
@@ -60,97 +64,91 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-async def reclaim(sandboxes: Path, tree: Tree) -> int:
-    """End and remove every sandbox that has a folder in `sandboxes` or a group in `tree`; how many those were."""
-    folders = await asyncio.to_thread(_folders, sandboxes)
-    strays = await asyncio.to_thread(_strays, folders)
-    count = 0
-    for name in sorted(folders.keys() | tree.names()):
-        folder = folders.get(name)
-        state = State({}, ()) if folder is None else read_state(folder)
+class Living:
+    """The sandboxes this process has: what else lies in their folder is left over from an earlier one."""
+
+    def __init__(self, sandboxes: Path, node_id: str, uid_base: int) -> None:
+        """`sandboxes` need not exist yet."""
+        self._sandboxes = sandboxes
+        self._uid_base = uid_base
+        # Each node begins elsewhere, so that two servers on one machine seldom give the same user to two sandboxes.
+        self._uid_first = zlib.crc32(node_id.encode())
+        self._names: set[str] = set()
+        self._uids: set[int] | None = None
+
+    @contextmanager
+    def named(self, name: str) -> Iterator[None]:
+        """Have a sandbox of this name, from before there is anything of it until nothing is."""
+        self._names.add(name)
         try:
-            for pid, ticks in strays.get(name, {}).items():
-                await _end(pid, ticks)
-            await _remove(state, tree.find(name))
-            if folder is not None:
-                await asyncio.to_thread(remove_folder, folder)
-            count += 1
-        except (OSError, CaissonError, TimeoutError) as error:
-            # The next start tries again; the others are not to wait for it.
-            logger.error("a left-over sandbox could not be removed", sandbox=name, error=str(error))
-    return count
+            yield
+        finally:
+            self._names.discard(name)
+
+    @contextmanager
+    def user(self) -> Iterator[int]:
+        """A user id that no other sandbox has, a left-over one neither. Raises StartFailed."""
+        if self._uids is None:
+            self._uids = {uid for folder in _children(self._sandboxes) if (uid := _read_user(folder)) is not None}
+        candidates = (self._uid_base + (self._uid_first + number) % UIDS for number in range(UIDS))
+        uid = next((uid for uid in candidates if uid not in self._uids), None)
+        if uid is None:
+            raise StartFailed("all user ids for sandboxes are in use")
+        self._uids.add(uid)
+        try:
+            yield uid
+        finally:
+            self._uids.discard(uid)
+
+    async def remove_others(self, tree: Tree) -> int:
+        """End and remove every sandbox that has a folder or a group in `tree` and is none of these; how many."""
+        folders = {folder.name: folder for folder in _children(self._sandboxes)}
+        # Compared before anything is waited for: what this process begins from now on is not in the list.
+        left = (folders.keys() | tree.names()) - self._names
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def remove(name: str) -> bool:
+            async with turns:
+                return await _remove(name, folders.get(name), tree.find(name))
+
+        async with asyncio.TaskGroup() as group:
+            removals = [group.create_task(remove(name)) for name in sorted(left)]
+        return sum(removal.result() for removal in removals)
 
 
-def _folders(sandboxes: Path) -> dict[str, Path]:
-    return {folder.name: folder for folder in sandboxes.iterdir()} if sandboxes.is_dir() else {}
+def write_user(folder: Path, uid: int | None) -> None:
+    """Remember, before anything is started, as which user a sandbox will run."""
+    (folder / _USER).write_text("" if uid is None else str(uid))
 
 
-def _strays(folders: Mapping[str, Path]) -> dict[str, dict[int, int]]:
-    """Processes of left-over sandboxes that need not have been noted, by sandbox, with their start times.
-
-    A chain whose server died while it was started bears the mark. What it starts does so without its environment, but
-    opens the sandbox's own FIFOs.
-    """
-    fifos = {
-        (found.st_dev, found.st_ino): name
-        for name, folder in folders.items()
-        for path in folder.rglob("*")
-        if stat.S_ISFIFO((found := path.lstat()).st_mode)
-    }
-    strays: dict[str, dict[int, int]] = {}
-    if not folders:
-        return strays
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid():
-            ticks = start_ticks(int(process.name))
-            # Looked at after the time was read: the number can only have come to mean another process before that.
-            name = _owner(process, folders, fifos)
-            if ticks is not None and name is not None:
-                strays.setdefault(name, {})[int(process.name)] = ticks
-    return strays
-
-
-def _owner(process: Path, folders: Mapping[str, Path], fifos: Mapping[tuple[int, int], str]) -> str | None:
-    """The left-over sandbox that a process belongs to."""
-    try:
-        for variable in (process / "environ").read_bytes().split(b"\0"):
-            key, _, value = variable.partition(b"=")
-            if key == MARK.encode() and (name := value.decode("utf-8", "replace")) in folders:
-                return name
-        for descriptor in (process / "fd").iterdir():
-            found = descriptor.stat()
-            if stat.S_ISFIFO(found.st_mode) and (found.st_dev, found.st_ino) in fifos:
-                return fifos[found.st_dev, found.st_ino]
-    except OSError:  # it has ended, or is not for us to look at
-        return None
+def _read_user(folder: Path) -> int | None:
+    with suppress(OSError, ValueError):
+        return int((folder / _USER).read_text())
     return None
 
 
-async def _remove(state: State, group: Group) -> None:
-    for pid, ticks in state.processes.items():
-        await _end(pid, ticks)
-    # The server may have lived in another control group then, so what it wrote down counts as well.
-    left = Group({str(path): path for path in (*group.paths, *state.cgroups)})
-    left.kill()
-    async with asyncio.timeout(_DEATH_S):
-        while True:
-            try:
-                left.remove()
-                return
-            except CgroupError:
-                await asyncio.sleep(_RETRY_S)
+def _children(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
-async def _end(pid: int, ticks: int) -> None:
+async def _remove(name: str, folder: Path | None, group: Group) -> bool:
+    state = State({}, ()) if folder is None else read_state(folder)
     try:
-        process = Followed(pid)
-    except ProcessLookupError:
-        return
-    try:
-        # Compared only now that the pidfd is held: from here on the number cannot come to mean another process.
-        if start_ticks(pid) == ticks:
-            process.kill()
-            async with asyncio.timeout(_DEATH_S):
-                await process.wait()
-    finally:
-        process.close()
+        await end_processes(state.processes)
+        # The server may have lived in another control group then, so what it wrote down counts as well.
+        left = Group({str(path): path for path in (*group.paths, *state.cgroups)})
+        left.kill()
+        async with asyncio.timeout(_EMPTY_S):
+            while True:
+                try:
+                    left.remove()
+                    break
+                except CgroupError:
+                    await asyncio.sleep(_RETRY_S)
+        if folder is not None:
+            await asyncio.to_thread(remove_folder, folder)
+    except (OSError, CaissonError, TimeoutError) as error:
+        # The next start tries again; the others are not to wait for it.
+        logger.error("a left-over sandbox could not be removed", sandbox=name, error=str(error))
+        return False
+    return True

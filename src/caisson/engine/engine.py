@@ -407,12 +407,6 @@ class Engine:
         return spec, chosen
 
     async def _prepare_backends(self) -> None:
-        async def clear(isolation: Isolation, backend: Backend) -> None:
-            try:
-                metrics.sandboxes_reclaimed.labels(isolation).inc(await backend.reclaim())
-            except Exception:
-                logger.exception("leftovers could not be removed", isolation=isolation)
-
         async def prepare(isolation: Isolation, backend: Backend) -> None:
             try:
                 found = await backend.probe()
@@ -426,11 +420,9 @@ class Engine:
                 for spec, target in backend.warm().items():
                     self._pools.keep_warm(backend, spec, target)
 
-        # A probe boots sandboxes, and none may take them for another's leftovers.
-        for step in (clear, prepare):
-            async with asyncio.TaskGroup() as group:
-                for isolation, backend in self._backends.items():
-                    group.create_task(step(isolation, backend))
+        async with asyncio.TaskGroup() as group:
+            for isolation, backend in self._backends.items():
+                group.create_task(prepare(isolation, backend))
 
 
 def _settled(live: Live) -> Workload:

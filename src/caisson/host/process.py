@@ -14,6 +14,7 @@ from io import FileIO
 import structlog
 
 from caisson.errors import CaissonError
+from caisson.host.birthmark import own_mark
 from caisson.host.pidfd import Followed
 from caisson.host.shield import uninterrupted
 
@@ -84,13 +85,13 @@ def start(
 ) -> Process:
     """Start a program, which the caller must `close`; raises CommandFailed if it cannot be started.
 
-    The descriptors given stay the caller's.
+    Its environment is `env` and this run's mark. The descriptors given stay the caller's.
     """
     # Started on the loop's own thread on purpose: PR_SET_PDEATHSIG (bwrap --die-with-parent) fires when the *thread*
     # that forked ends, see prctl(2). vfork makes this a matter of a millisecond.
     try:
         popen = subprocess.Popen(  # noqa: S603 - argv is made by us, and no shell is involved
-            argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds)
+            argv, env={**env, **own_mark()}, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds)
         )
     except OSError as error:
         logger.error("command did not start", command=shlex.join(argv), error=str(error))

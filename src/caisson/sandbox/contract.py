@@ -205,6 +205,7 @@ class Backend(Protocol):
     async def reclaim(self) -> int:
         """Remove what a dead process of this node left behind; how many sandboxes that were. Idempotent.
 
-        Called once at start, before the first `boot`, and never touches what is not this node's.
+        Called once at start, beside `probe` and the first boots, which never meet what is still being removed; never
+        touches what is not this node's.
         """
         ...

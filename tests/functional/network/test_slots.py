@@ -132,7 +132,8 @@ asyncio.run(main())
             left = {name for name in namespaces() if node_id in name}
             assert len(left) >= 3
             assert host_table(node_id) in rule_set(world.host)
-            async with make_slots("dead").open():
+            async with make_slots("dead").open() as next_start:
+                assert await next_start.reclaim() >= 2
                 assert {name for name in namespaces() if node_id in name} == set()
                 assert host_table(node_id) not in rule_set(world.host)
                 names, _, forwarding = traces(world)

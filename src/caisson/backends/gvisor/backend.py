@@ -15,7 +15,7 @@ from caisson.backends.gvisor.boot import Place, boot
 from caisson.backends.gvisor.bundle import World, agent_command
 from caisson.backends.gvisor.roots import Roots
 from caisson.backends.gvisor.runsc import Runsc, find_runsc, mistakes_namespaces
-from caisson.backends.leftovers import reclaim
+from caisson.backends.leftovers import Living
 from caisson.errors import SandboxError, StartFailed, Unavailable
 from caisson.host.cgroup import CgroupError, Tree, node_tree
 from caisson.host.network.gate import NetworkError
@@ -46,6 +46,7 @@ class GvisorBackend:
         self._settings = context.settings
         self._node_id = context.node_id
         self._folder = context.node_dir / "gvisor"
+        self._living = Living(self._folder / "sandboxes", self._node_id, self._settings.jail_uid_base)
         self._roots = Roots(self._settings)
         self._slots = context.slots
         self._binaries = Binaries(context.node_dir / "go", self._settings.go_cache_mb << 20)
@@ -116,7 +117,7 @@ class GvisorBackend:
     async def reclaim(self) -> int:
         """See `Backend.reclaim`."""
         try:
-            return await reclaim(self._folder / "sandboxes", self._node_tree())
+            return await self._living.remove_others(self._node_tree())
         finally:
             self._drop_tree_if_idle()
 
@@ -136,7 +137,9 @@ class GvisorBackend:
             async with AsyncExitStack() as stack:
                 root = self._roots.lease(spec, stack)
                 slot = await self._take_slot(spec, stack)
-                place = self._make_place()
+                name = secrets.token_hex(8)
+                stack.enter_context(self._living.named(name))
+                place = self._make_place(name)
                 debug, self._debug = self._debug, False
                 call = runsc.command(
                     platform,
@@ -177,8 +180,7 @@ class GvisorBackend:
         except NetworkError as error:
             raise StartFailed("the sandbox was given no network", detail=error.detail) from error
 
-    def _make_place(self) -> Place:
-        name = secrets.token_hex(8)
+    def _make_place(self, name: str) -> Place:
         sandboxes = self._folder / "sandboxes"
         try:
             sandboxes.mkdir(mode=0o711, parents=True, exist_ok=True)

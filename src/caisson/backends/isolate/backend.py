@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -16,14 +15,13 @@ from caisson.backends.isolate.host import check_host, explain
 from caisson.backends.isolate.jail import Place
 from caisson.backends.isolate.stage import NO_STAGE, Stage, set_stage
 from caisson.backends.isolate.wasm import find_wasmtime
-from caisson.backends.leftovers import reclaim
+from caisson.backends.leftovers import Living
 from caisson.errors import SandboxError, StartFailed, Unavailable
 from caisson.host.cgroup import CgroupError, Tree, node_tree
 from caisson.model import Isolation, Resources, Runtime
 from caisson.sandbox.contract import BackendContext, Capabilities, Sandbox, SandboxSpec
 from caisson.settings import Settings
 
-_UIDS = 10_000
 _SYSTEM_FOLDERS = ("/usr", "/lib", "/lib64", "/bin")
 """Where everybody may read, so that nothing there needs a stage."""
 _FINDERS = {Runtime.NODE: find_deno, Runtime.WASM: find_wasmtime}
@@ -44,7 +42,7 @@ class IsolateBackend:
         self._guests: dict[Runtime, Guest] = {}
         self._stage: Stage = NO_STAGE
         self._tree: Tree | None = None
-        self._uids: set[int] = set()
+        self._living = Living(self._sandboxes, self._node_id, self._settings.jail_uid_base)
         self._live = 0
 
     async def probe(self) -> Capabilities:
@@ -105,7 +103,7 @@ class IsolateBackend:
     async def reclaim(self) -> int:
         """See `Backend.reclaim`."""
         try:
-            return await reclaim(self._sandboxes, self._node_tree())
+            return await self._living.remove_others(self._node_tree())
         finally:
             self._drop_tree_if_idle()
 
@@ -116,19 +114,18 @@ class IsolateBackend:
             raise Unavailable(f"this host has nothing that runs {spec.runtime} in an isolate")
         if spec.network != "none":
             raise Unavailable("the isolate backend gives no network")
-        uid = self._take_uid()
+        name = secrets.token_hex(8)
         self._live += 1
         try:
-            place = self._make_place(uid)
-            async with boot(place, spec, guest, self._settings.start_timeout_s) as sandbox:
-                yield sandbox
+            with self._living.user() as uid, self._living.named(name):
+                place = self._make_place(name, uid)
+                async with boot(place, spec, guest, self._settings.start_timeout_s) as sandbox:
+                    yield sandbox
         finally:
             self._live -= 1
-            self._uids.discard(uid)
             self._drop_tree_if_idle()
 
-    def _make_place(self, uid: int) -> Place:
-        name = secrets.token_hex(8)
+    def _make_place(self, name: str, uid: int) -> Place:
         try:
             group = self._node_tree().group(name)
         except CgroupError as error:
@@ -154,16 +151,6 @@ class IsolateBackend:
         sources = {mount.source for guest in self._guests.values() for mount in guest.mounts}
         private = sorted(path for path in sources if not str(path).startswith(_SYSTEM_FOLDERS))
         self._stage = await set_stage([*private, self._sandboxes])
-
-    def _take_uid(self) -> int:
-        # Each node begins elsewhere, so that two servers on one machine seldom give the same user to two sandboxes.
-        first = zlib.crc32(self._node_id.encode())
-        for number in range(_UIDS):
-            uid = self._settings.jail_uid_base + (first + number) % _UIDS
-            if uid not in self._uids:
-                self._uids.add(uid)
-                return uid
-        raise StartFailed("all user ids for sandboxes are in use")
 
     def _node_tree(self) -> Tree:
         self._tree = self._tree or node_tree(self._node_id)

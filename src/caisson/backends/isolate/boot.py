@@ -14,12 +14,12 @@ from caisson.backends.isolate.files import make_folder
 from caisson.backends.isolate.guest import Guest
 from caisson.backends.isolate.jail import PIDS, Place, launch_command, seccomp_pipe, total_bytes
 from caisson.backends.isolate.sandbox import DEFAULT_CPUS, IsolateSandbox
-from caisson.backends.leftovers import MARK, remove_folder, write_state
+from caisson.backends.leftovers import remove_folder, write_state, write_user
 from caisson.errors import StartFailed
 from caisson.host.cgroup import CgroupError, Limits
 from caisson.host.jailed import Jailed, JailNotBuilt
 from caisson.host.pipes import Feeder, Fifos, enlarge
-from caisson.host.process import SAFE_ENV, CommandFailed, start
+from caisson.host.process import CommandFailed, start
 from caisson.host.shield import Teardown, uninterrupted
 from caisson.sandbox.channel import Channel, ChannelClosed
 from caisson.sandbox.contract import SandboxSpec
@@ -48,6 +48,7 @@ async def boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float) 
 async def _boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float, teardown: Teardown) -> IsolateSandbox:
     teardown.push(lambda: remove_folder(place.folder))
     make_folder(place.folder)
+    write_user(place.folder, place.uid)
     teardown.push(lambda: _remove_group(place))
     place.group.limit(Limits(cpus=DEFAULT_CPUS, mem_bytes=total_bytes(spec), pids=PIDS))
     fifos, channel = _open_channel(place, teardown)
@@ -99,7 +100,6 @@ def _launch(
         try:
             outer = start(
                 chain,
-                env={**SAFE_ENV, MARK: place.id},
                 stdin=stdin_read,
                 stdout=stdout,
                 stderr=stderr,

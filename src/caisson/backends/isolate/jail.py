@@ -15,6 +15,7 @@ from pathlib import Path
 from caisson.backends.isolate.guest import CACHE_TARGET, CHANNEL_TARGET, TMP_TARGET, WORK_TARGET, Guest
 from caisson.backends.isolate.seccomp import program
 from caisson.backends.isolate.stage import Stage
+from caisson.host.birthmark import own_mark
 from caisson.host.cgroup import Group
 from caisson.sandbox.contract import SandboxSpec
 
@@ -62,7 +63,8 @@ def launch_command(
     chain += ["bwrap", "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534"]
     chain += ["--hostname", "caisson", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
     chain += ["--seccomp", str(seccomp_fd), "--info-fd", str(info_fd), "--clearenv"]
-    for name, value in guest.env.items():
+    # A guest whose server dies before it is noted anywhere is known by its mark; user code does not get to see it.
+    for name, value in (*guest.env.items(), *own_mark().items()):
         chain += ["--setenv", name, value]
     for source, target in _binds(guest, place):
         chain += ["--ro-bind", place.stage.place(source), target]

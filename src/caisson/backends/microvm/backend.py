@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 
 import structlog
 
-from caisson.backends.leftovers import reclaim
 from caisson.backends.microvm.boot import Booter, Kind
 from caisson.backends.microvm.choice import Choice, choose
 from caisson.backends.microvm.kernel import find_kernel, own_kernel, prepare_kernel
@@ -101,10 +100,7 @@ class MicrovmBackend:
 
     async def reclaim(self) -> int:
         """See `Backend.reclaim`."""
-        try:
-            return await reclaim(self._places.sandboxes, self._places.tree())
-        finally:
-            self._places.drop_tree_if_idle()
+        return await self._places.reclaim()
 
     @asynccontextmanager
     async def _boot(self, spec: SandboxSpec) -> AsyncIterator[Sandbox]:

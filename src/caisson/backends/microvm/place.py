@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from caisson.backends.leftovers import remove_folder
+from caisson.backends.leftovers import Living, remove_folder, write_user
 from caisson.backends.microvm.sizes import HOST_OVERHEAD_BYTES
 from caisson.backends.microvm.vmm import Home
 from caisson.errors import StartFailed
@@ -19,7 +18,6 @@ from caisson.host.shield import Teardown
 
 PIDS = 128
 """Threads of a VMM: one for each virtual CPU, and some for its disks."""
-_UIDS = 10_000
 _EMPTY_S = 5.0
 
 
@@ -29,10 +27,7 @@ class Places:
     def __init__(self, node_id: str, sandboxes: Path, uid_base: int) -> None:
         self.sandboxes = sandboxes
         self._tree_name = f"{node_id}-microvm"
-        # Each node begins elsewhere, so that two servers on one machine seldom give the same user to two machines.
-        self._uid_base = uid_base
-        self._uid_first = zlib.crc32(node_id.encode())
-        self._uids: set[int] = set()
+        self._living = Living(sandboxes, node_id, uid_base)
         self._tree: Tree | None = None
         self._live = 0
 
@@ -40,17 +35,26 @@ class Places:
     async def take(self, ram_mb: int, cpus: float) -> AsyncIterator[Home]:
         """A place for a machine with so much memory. When it is left, nothing of it is left. Raises StartFailed."""
         teardown = Teardown()
+        names = ExitStack()
         self._live += 1
         teardown.push(self._gone)
+        teardown.push(names.close)
         try:
             try:
-                home = self._make(teardown)
+                home = self._make(teardown, names)
                 home.group.limit(Limits(cpus=cpus, mem_bytes=(ram_mb << 20) + HOST_OVERHEAD_BYTES, pids=PIDS))
             except (CgroupError, OSError) as error:
                 raise StartFailed("the sandbox did not start", detail=str(error)) from error
             yield home
         finally:
             await teardown.close()
+
+    async def reclaim(self) -> int:
+        """Remove what other processes of this node left; how many machines that were."""
+        try:
+            return await self._living.remove_others(self.tree())
+        finally:
+            self.drop_tree_if_idle()
 
     def tree(self) -> Tree:
         """The node's own control groups for machines; `drop_tree_if_idle` is to be called afterwards."""
@@ -63,24 +67,17 @@ class Places:
             self._tree.remove()
             self._tree = None
 
-    def _make(self, teardown: Teardown) -> Home:
+    def _make(self, teardown: Teardown, names: ExitStack) -> Home:
         name = secrets.token_hex(8)
         folder = self.sandboxes / name
-        uid = self._take_uid(teardown) if os.getuid() == 0 else None
+        names.enter_context(self._living.named(name))
+        uid = names.enter_context(self._living.user()) if os.getuid() == 0 else None
         teardown.push(lambda: asyncio.to_thread(remove_folder, folder))
         folder.mkdir(mode=0o700, parents=True)
+        write_user(folder, uid)
         group = self.tree().group(name)
         teardown.push(lambda: _remove(group))
         return Home(name, folder, group, uid)
-
-    def _take_uid(self, teardown: Teardown) -> int:
-        candidates = (self._uid_base + (self._uid_first + number) % _UIDS for number in range(_UIDS))
-        uid = next((uid for uid in candidates if uid not in self._uids), None)
-        if uid is None:
-            raise StartFailed("all user ids for sandboxes are in use")
-        self._uids.add(uid)
-        teardown.push(lambda: self._uids.discard(uid))
-        return uid
 
     def _gone(self) -> None:
         self._live -= 1

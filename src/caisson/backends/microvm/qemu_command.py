@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caisson.backends.microvm.vmm import Acceleration, MachineConfig
+from caisson.host.birthmark import own_mark
 
 CONSOLE_BYTES = 64 * 1024
 AGENT_CHANNEL = "device:/dev/vport0p1"
@@ -149,6 +150,8 @@ def jailed(command: Sequence[str], *, uid: int | None, gid: int | None, kvm: boo
     chain += ["bwrap", "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534"]
     chain += ["--hostname", "caisson", "--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"]
     chain += ["--info-fd", str(info_fd), "--clearenv", "--setenv", "PATH", "/usr/bin"]
+    for variable in own_mark().items():
+        chain += ["--setenv", *variable]
     chain += ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev-bind", "/dev/null", "/dev/null"]
     for name, target in _LINKS.items():
         chain += ["--symlink", target, name]

@@ -31,6 +31,8 @@ GUEST_MAC = "02:ca:15:00:00:02"
 GATE_MAC = "02:ca:15:00:00:01"
 """The same in every slot: what was learnt before a snapshot holds after it is resumed elsewhere."""
 DNS_PORT = 53
+INNER = "-in"
+"""Ends the name of a sandbox's own namespace, which else is its gate's."""
 _ATTEMPTS = 64
 
 
@@ -112,7 +114,7 @@ async def _make(plan: Plan, numbers: Iterator[int], kind: Kind, teardown: Teardo
     number, name = await _claim(plan, numbers, teardown)
     host_device, path = f"{rules.HOST_PREFIX}{number}", FOLDER / name
     host_address, gate_address = plan.link(number)
-    inner = FOLDER / f"{name}-in" if kind is Kind.VETH else None
+    inner = FOLDER / f"{name}{INNER}" if kind is Kind.VETH else None
     await inside(path, _settle)
     if inner is not None:
         await _add_namespace(inner.name, teardown)
@@ -159,8 +161,8 @@ async def _claim(plan: Plan, numbers: Iterator[int], teardown: Teardown) -> tupl
     """Take a number no other slot on this host has: the kernel gives a device's name once."""
     for attempt, number in enumerate(islice(numbers, plan.count)):
         device, name = f"{rules.HOST_PREFIX}{number}", f"{plan.prefix}{number}"
-        # A name without a device is a gate of this node that is just being taken away.
-        if _exists(device) or (FOLDER / name).exists():
+        # A name without a device is a gate of this node that is just being taken away, or was left by a dead process.
+        if _exists(device) or (FOLDER / name).exists() or (FOLDER / f"{name}{INNER}").exists():
             continue
         await _add_namespace(name, teardown)
         teardown.push(partial(_remove_device, device))

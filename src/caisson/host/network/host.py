@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
+import secrets
 import shutil
+from collections.abc import Collection
 from ipaddress import IPv4Network
 from pathlib import Path
 
-import structlog
-
-from caisson.host.network.gate import NetworkError, remove_namespace
+from caisson.host.network.gate import INNER, NetworkError
 from caisson.host.network.namespace import FOLDER
 from caisson.host.network.rules import HOST_PREFIX, host_rules, host_table
 from caisson.host.process import CommandFailed, run
 
-logger = structlog.get_logger(__name__)
-
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _TABLE = re.compile(r"^table inet (caisson_[0-9a-f]{12})$", re.MULTILINE)
+_LINK = re.compile(rf"^[0-9]+: ({HOST_PREFIX}[0-9]+)@.*\n.* link-netns (\S+)", re.MULTILINE)
 _GUARD = "chain guard {"
+_LISTING_BYTES = 16 << 20
+_REMOVAL_S = 60.0
 
 
 async def lay_rules(node_id: str, links: IPv4Network) -> None:
@@ -51,25 +51,26 @@ async def lift_rules(node_id: str) -> None:
         raise NetworkError(f"the host's own rules could not be removed: {error}") from error
 
 
-async def reclaim(node_id: str) -> int:
-    """Remove the namespaces, devices and rules that a dead process of this node left; how many slots that were."""
-    if os.geteuid() != 0 or not has_programs():
-        return 0
-    left = await asyncio.to_thread(_namespaces_of, node_id)
-    for name in left:
-        number = name.removesuffix("-in").rpartition("-")[2]
-        if not name.endswith("-in"):
-            # The device first: deleting it cuts the slot off at once, whoever is still in the namespace.
-            await run(["ip", "link", "delete", f"{HOST_PREFIX}{number}"], check=False)
-        try:
-            await remove_namespace(name)
-        except CommandFailed as error:
-            logger.error("a left-over namespace could not be removed", namespace=name, error=error.detail)
-    try:
+async def remove_slots(names: Collection[str]) -> None:
+    """Remove namespaces of slots that nobody holds any more, and their devices. Raises CommandFailed."""
+    if not names:
+        return
+    links = (await run(["ip", "link", "show", "type", "veth"], max_output_bytes=_LISTING_BYTES)).stdout.decode()
+    # By what each is connected to: another node's slot may have come to have the same number.
+    devices = [device for device, namespace in _LINK.findall(links) if namespace in names]
+    group = secrets.randbelow(1 << 30) + (1 << 30)
+    # The devices first: that cuts the slots off at once, whoever is still in them. All at one stroke: the kernel waits
+    # as long for one as for all.
+    commands = [f"link set dev {device} group {group}" for device in devices]
+    commands += [f"link delete group {group}"] * bool(devices)
+    commands += [f"netns delete {name}" for name in names]
+    await run(["ip", "-force", "-batch", "-"], input=("\n".join(commands) + "\n").encode(), timeout_s=_REMOVAL_S)
+
+
+async def lift_left_rules(node_id: str) -> None:
+    """`lift_rules`, where a process of this node can have laid any. Raises NetworkError."""
+    if os.geteuid() == 0 and has_programs():
         await lift_rules(node_id)
-    except NetworkError as error:
-        logger.error("left-over rules could not be removed", error=error.detail)
-    return sum(not name.endswith("-in") for name in left)
 
 
 def has_programs() -> bool:
@@ -104,8 +105,9 @@ def slot_prefix(node_id: str) -> str:
     return f"caisson-{node_id}-"
 
 
-def _namespaces_of(node_id: str) -> list[str]:
-    pattern = re.compile(rf"{re.escape(slot_prefix(node_id))}[0-9]+(-in)?")
+def slots_of(node_id: str) -> list[str]:
+    """The namespaces that a node's slots have now."""
+    pattern = re.compile(rf"{re.escape(slot_prefix(node_id))}[0-9]+({INNER})?")
     names = [path.name for path in FOLDER.iterdir()] if FOLDER.is_dir() else []
     return sorted(name for name in names if pattern.fullmatch(name))
 

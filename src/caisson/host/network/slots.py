@@ -20,6 +20,7 @@ from caisson.host.network.gate import (
     GATE_MAC,
     GUEST_DEVICE,
     GUEST_MAC,
+    INNER,
     Gate,
     Kind,
     NetworkError,
@@ -119,6 +120,7 @@ class Slots:
         self._waiting: dict[Kind, deque[Gate]] = {kind: deque() for kind in Kind}
         self._making: dict[Kind, int] = dict.fromkeys(Kind, 0)
         self._group: asyncio.TaskGroup | None = None
+        self._left: list[str] = []
         self._laid = False
         self._lock = asyncio.Lock()
         # Each node begins elsewhere, so that two servers on one machine seldom want the same number.
@@ -129,9 +131,9 @@ class Slots:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Slots]:
-        """Remove what a dead process of this node left, and hold slots until the context is left."""
-        if left := await host.reclaim(self._node_id):
-            logger.info("left-over networks were removed", count=left)
+        """Hold slots until the context is left."""
+        # Looked up before anything is made: what is there now is a dead process's.
+        self._left = host.slots_of(self._node_id)
         failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -146,6 +148,16 @@ class Slots:
             await uninterrupted(self._close())
         if failure is not None:
             raise failure
+
+    async def reclaim(self) -> int:
+        """Remove what a dead process of this node left; how many slots that were. Meanwhile new ones may be made."""
+        left, self._left = self._left, []
+        await host.remove_slots(left)
+        async with self._lock:
+            # What was laid meanwhile took the place of what was left.
+            if not self._laid:
+                await host.lift_left_rules(self._node_id)
+        return sum(not name.endswith(INNER) for name in left)
 
     async def lacks(self) -> tuple[str, str] | None:
         """Why this host cannot give networks, and what would help; None if it can. Tries it once, and remembers."""

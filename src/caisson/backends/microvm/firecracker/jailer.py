@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caisson.backends.microvm.firecracker.root import Bind
+from caisson.host.birthmark import mark_name, own_mark
 
 OPEN_FILES = 256
 API_SOCKET = "api.sock"
@@ -36,8 +37,11 @@ def root_folder(programs: Programs, home: Path, id: str) -> Path:
 
 
 def jail_name(id: str) -> str:
-    """A name the jailer takes: letters, digits and hyphens, 64 at most."""
-    name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in id)
+    """A name the jailer takes: letters, digits and hyphens, 64 at most.
+
+    It begins with the run's mark: the jailer empties the environment of what it becomes.
+    """
+    name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in mark_name(id))
     return name[-_NAME_BYTES:] or "-"
 
 
@@ -71,6 +75,8 @@ def command_line(
     if netns is None:
         chain.append("--unshare-net")
     chain += ["--as-pid-1", "--die-with-parent", "--new-session", "--clearenv", "--info-fd", str(info_fd)]
+    for variable in own_mark().items():
+        chain += ["--setenv", *variable]
     if programs.jailer is None:
         chain += ["--chdir", str(root_folder(programs, home, id)), "--", str(programs.firecracker)]
         return [*chain, "--id", jail_name(id), *firecracker_arguments()]
