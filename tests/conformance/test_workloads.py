@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +12,11 @@ import pytest
 
 from tests.conformance.conftest import Speaker
 from tests.conformance.dialects import Dialect
+from tests.helpers.processes import TICK_MS, cpu_ms_below, cpu_ms_of_all
 from tests.helpers.runs import events, logs, outcome, submit, text_of
+from tests.helpers.server import Server, pools_are_full, wait_until
+
+BURNT_MS = 150
 
 
 def test_a_program_completes_and_its_output_is_in_the_log(
@@ -109,10 +115,28 @@ def test_a_log_can_be_followed_to_its_end(http: httpx2.Client, dialect: Dialect,
     assert (seen[-1][0], seen[-1][1]["status"]) == ("done", "completed")
 
 
-def test_usage_is_measured(dialect: Dialect, speak: Speaker) -> None:
-    done = speak.run(dialect.loop, resources={"timeout_s": 0.5})
-    assert done["usage"]["cpu_ms"] is None or 10 < done["usage"]["cpu_ms"] < 1_000
-    assert done["usage"]["peak_mem_mb"] is None or done["usage"]["peak_mem_mb"] > 0
+def test_usage_is_measured(http: httpx2.Client, dialect: Dialect, speak: Speaker, speaking: Server) -> None:
+    """Between what a process of it certainly had, and what all that ran meanwhile had, by the kernel's own count."""
+    before = cpu_ms_of_all()
+    workload_id = submit(http, **speak.spec(dialect.loop), resources={"timeout_s": 120})
+    wait_until(lambda: http.get(f"/v1/workloads/{workload_id}").json()["status"] == "running", "it to begin", 60)
+    wait_until(lambda: pools_are_full(http), "its successor to wait", 60)
+    # Now nothing of the server's computes but the loop.
+    begun = cpu_ms_below(speaking.process.pid)
+    wait_until(lambda: most_grown(begun, speaking.process.pid) > BURNT_MS, "it to use CPU time", 60)
+    certain = most_grown(begun, speaking.process.pid)
+    # Nobody is told the times of what dies with its pid namespace, so they are read while it lives.
+    possible, told_at = cpu_ms_of_all() - before, time.monotonic()
+    usage = http.delete(f"/v1/workloads/{workload_id}").json()["usage"]
+    possible += (time.monotonic() - told_at) * 1_000 * (os.cpu_count() or 1)
+    if usage["cpu_ms"] is not None:
+        assert 100 < certain - TICK_MS <= usage["cpu_ms"] <= possible + TICK_MS
+    assert usage["peak_mem_mb"] is None or usage["peak_mem_mb"] > 0
+
+
+def most_grown(before: dict[int, float], server: int) -> float:
+    """CPU time that the busiest process below the server has used since."""
+    return max((ms - before[pid] for pid, ms in cpu_ms_below(server).items() if pid in before), default=0.0)
 
 
 def test_a_program_sees_its_own_files_only(dialect: Dialect, speak: Speaker) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
+TICK_MS = 1_000 / os.sysconf("SC_CLK_TCK")
+"""How exactly the kernel tells CPU time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +59,22 @@ def descendants(pid: int) -> set[Process]:
             found.add(child)
             waiting.append(child.pid)
     return found
+
+
+def cpu_ms_below(pid: int) -> dict[int, float]:
+    """CPU time that everything that now runs below `pid` has used, by process id."""
+    return {each.pid: sum(_cpu_ticks(each.pid)[:2]) * TICK_MS for each in descendants(pid)}
+
+
+def cpu_ms_of_all() -> float:
+    """CPU time of all that runs below this process, and of all that was ever waited for there."""
+    own = sum(_cpu_ticks(os.getpid())[2:])
+    return (own + sum(sum(_cpu_ticks(each.pid)) for each in descendants(os.getpid()))) * TICK_MS
+
+
+def _cpu_ticks(pid: int) -> list[int]:
+    """User and system time of a process, and of its children that were waited for; zeros if it is gone."""
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]]
+    except (FileNotFoundError, ProcessLookupError):
+        return [0, 0, 0, 0]

@@ -69,9 +69,13 @@ class Server:
 def is_settled(http: httpx2.Client) -> bool:
     """True if no workload runs or waits, and no pool is being filled."""
     nodes = http.get("/v1/nodes").json()
-    busy = any(node["running"] or node["queued"] for node in nodes)
+    return not any(node["running"] or node["queued"] for node in nodes) and pools_are_full(http)
+
+
+def pools_are_full(http: httpx2.Client) -> bool:
+    """True if no pool is being filled."""
     pools = [pool for backend in http.get("/v1/backends").json() for pool in backend["pool"]]
-    return not busy and all(pool["ready"] == pool["target"] and not pool["starting"] for pool in pools)
+    return all(pool["ready"] == pool["target"] and not pool["starting"] for pool in pools)
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float) -> None:
