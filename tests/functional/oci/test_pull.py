@@ -82,6 +82,18 @@ def test_an_image_is_unpacked_with_its_settings_whiteouts_and_owners(
     assert nothing_half_made(store)
 
 
+def test_a_folder_of_images_that_is_a_link_to_another_disk_is_as_good(
+    registry: Registry, make_puller: Callable[..., Puller], tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "images").symlink_to(tmp_path / "elsewhere")
+    linked = OciStore(tmp_path / "images" / "oci")
+    linked.prepare()
+    reference = push(registry, make_image(BASE), "linked:1", tmp_path / "layout")
+    rules = make_puller(registry.host)._rules
+    assert (pull(Puller(linked, rules), reference).root / "bin/tool").exists()
+
+
 def test_layers_that_are_here_are_not_fetched_again(
     registry: Registry, store: OciStore, make_puller: Callable[..., Puller], tmp_path: Path
 ) -> None:

@@ -70,7 +70,9 @@ def make_workdir(root: Path, workdir: str, uid: int, gid: int) -> None:
 
 def _jail(folder: Path, blobs: Path) -> list[str]:
     """A view of this host in which only `folder` can be written to: whatever a tar says, it stays in there."""
-    jail = ["bwrap", "--ro-bind", "/", "/", "--bind", str(folder), str(folder), "--ro-bind", str(blobs), str(blobs)]
+    # bwrap makes no mount point below a symbolic link, and a folder of images may well be one.
+    inside, beside = str(folder.resolve()), str(blobs.resolve())
+    jail = ["bwrap", "--ro-bind", "/", "/", "--bind", inside, inside, "--ro-bind", beside, beside]
     jail += ["--dev", "/dev", "--unshare-net", "--unshare-ipc", "--unshare-pid", "--die-with-parent", "--new-session"]
     if os.geteuid() == 0:
         # Owners are kept, which only root can; device files are made, cannot be opened here, and are taken out again.
