@@ -46,7 +46,7 @@ soak: ## Kill servers and sandboxes at random, KILLS times (300), and tell what 
 	@$(PYTHON) scripts/setup --test
 	@CAISSON_SOAK_KILLS=$(or $(KILLS),300) $(VENV)/pytest -q -s tests/faults/test_random_kills.py
 
-docs: ## Write .env.example and docs/reference/settings.md anew from the settings.
+docs: ## Write anew the pages that are made from the settings and from the hostile programs.
 	@$(VENV)/python scripts/docs
 
 lock: ## Write requirements/*.txt anew from pyproject.toml.

@@ -10,7 +10,10 @@ import pytest
 
 from tests.helpers.oci_images import Entry, MadeImage, make_image, make_layer
 
-PROGRAMS = ("sh", "cat", "id", "echo", "pwd", "ls", "env", "touch", "sleep")
+PROGRAMS = (
+    *("sh", "cat", "id", "echo", "pwd", "ls", "env", "touch", "sleep"),
+    *("chroot", "cp", "date", "head", "hostname", "kill", "mkdir", "mknod", "mount", "tr"),
+)
 SAY = """
 echo "user $(id -u):$(id -g) in $(pwd)"
 echo "$A $HOME"
@@ -19,8 +22,8 @@ cat
 """
 
 
-def busybox_image() -> MadeImage:
-    """Runs `SAY` as the user `app` in /srv/app; its entry point is a shell."""
+def busybox_image(user: str = "app") -> MadeImage:
+    """Runs `SAY` as `user` in /srv/app; its entry point is a shell."""
     busybox = shutil.which("busybox")
     if busybox is None:
         pytest.skip("busybox-static is not installed")
@@ -35,5 +38,5 @@ def busybox_image() -> MadeImage:
         ]
     )
     return make_image(
-        layer, Entrypoint=["/bin/sh"], Cmd=["/say"], Env=["A=from the image"], User="app", WorkingDir="/srv/app"
+        layer, Entrypoint=["/bin/sh"], Cmd=["/say"], Env=["A=from the image"], User=user, WorkingDir="/srv/app"
     )
