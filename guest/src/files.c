@@ -16,15 +16,19 @@ static int open_in(int folder, const char *name, int flags, mode_t mode) {
         .mode = mode,
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
-    int fd = (int)syscall(SYS_openat2, folder, name, &how, sizeof how);
-    if (fd < 0 && (errno == ENOSYS || errno == EPERM)) {
-        return openat(folder, name, (int)how.flags, mode);
+    static bool missing;
+    if (!missing) {
+        int fd = (int)syscall(SYS_openat2, folder, name, &how, sizeof how);
+        if (fd >= 0 || (errno != ENOSYS && errno != EPERM)) {
+            return fd;
+        }
+        missing = errno == ENOSYS;
     }
-    return fd;
+    return openat(folder, name, (int)how.flags, mode);
 }
 
 static int give_away(const struct work_folder *work, int fd, mode_t mode) {
-    if (geteuid() == 0 && fchown(fd, work->owner, work->group) != 0) {
+    if (work->is_given_away && fchown(fd, work->owner, work->group) != 0) {
         return -1;
     }
     return fchmod(fd, mode & 0777);
@@ -64,30 +68,43 @@ static bool next_name(const char **path, char name[PATH_CAPACITY]) {
     return strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
-/* Walks to the folder that holds the last name of `path`, and leaves that name in `name`. */
+/* The work folder itself stays open. */
+static void leave(const struct work_folder *work, int folder) {
+    if (folder != work->fd) {
+        int error = errno;
+        close(folder);
+        errno = error;
+    }
+}
+
+static int leave_and_fail(const struct work_folder *work, int folder) {
+    leave(work, folder);
+    return -1;
+}
+
+/* Walks to the folder that holds the last name of `path`, and leaves that name in `name`. To be given to `leave`. */
 static int walk(const struct work_folder *work, const char *path, char name[PATH_CAPACITY], bool create) {
-    int folder = fcntl(work->fd, F_DUPFD_CLOEXEC, 0);
-    while (folder >= 0) {
+    int folder = work->fd;
+    for (;;) {
         if (!next_name(&path, name)) {
             errno = EINVAL;
-            return close_and_fail(folder);
+            return leave_and_fail(work, folder);
         }
         if (*path == '\0') {
             return folder;
         }
         int inner = enter(work, folder, name, create);
         if (inner < 0) {
-            return close_and_fail(folder);
+            return leave_and_fail(work, folder);
         }
-        close(folder);
+        leave(work, folder);
         folder = inner;
     }
-    return -1;
 }
 
 bool files_open(struct work_folder *work, const char *path, uid_t owner, gid_t group) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    *work = (struct work_folder){.fd = fd, .owner = owner, .group = group};
+    *work = (struct work_folder){.fd = fd, .owner = owner, .group = group, .is_given_away = geteuid() == 0};
     return fd >= 0;
 }
 
@@ -102,13 +119,17 @@ int files_make_folder(const struct work_folder *work, const char *path, mode_t m
     if (folder >= 0) {
         close(folder);
     }
-    return result < 0 ? close_and_fail(parent) : close(parent);
+    leave(work, parent);
+    return result;
 }
 
 int files_make_parents(const struct work_folder *work, const char *path) {
     char name[PATH_CAPACITY];
     int parent = walk(work, path, name, true);
-    return parent < 0 ? -1 : close(parent);
+    if (parent >= 0) {
+        leave(work, parent);
+    }
+    return parent < 0 ? -1 : 0;
 }
 
 static int check_plain(int fd, uint64_t *size) {
@@ -132,15 +153,12 @@ int files_create(const struct work_folder *work, const char *path, mode_t mode) 
         return -1;
     }
     int fd = open_in(parent, name, O_WRONLY | O_CREAT, 0600);
-    if (fd < 0) {
-        return close_and_fail(parent);
-    }
-    close(parent);
+    leave(work, parent);
     uint64_t size;
-    if (check_plain(fd, &size) < 0) {
+    if (fd < 0 || check_plain(fd, &size) < 0) {
         return -1;
     }
-    return ftruncate(fd, 0) < 0 || give_away(work, fd, mode) < 0 ? close_and_fail(fd) : fd;
+    return (size > 0 && ftruncate(fd, 0) < 0) || give_away(work, fd, mode) < 0 ? close_and_fail(fd) : fd;
 }
 
 int files_open_result(const struct work_folder *work, const char *path, uint64_t *size) {
@@ -150,11 +168,8 @@ int files_open_result(const struct work_folder *work, const char *path, uint64_t
         return -1;
     }
     int fd = open_in(parent, name, O_RDONLY, 0);
-    if (fd < 0) {
-        return close_and_fail(parent);
-    }
-    close(parent);
-    return check_plain(fd, size);
+    leave(work, parent);
+    return fd < 0 ? -1 : check_plain(fd, size);
 }
 
 int files_write(int fd, const uint8_t *bytes, size_t count) {

@@ -13,6 +13,7 @@ struct work_folder {
     int fd;
     uid_t owner; /* of what is made in it; only root can give things away */
     gid_t group;
+    bool is_given_away;
 };
 
 /* False, with errno, if it is not there. */

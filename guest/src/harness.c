@@ -178,9 +178,22 @@ static bool take_exit(struct agent *agent, const struct frame *frame) {
         /* Elsewhere the host sees for itself, and each look costs a function some of its time. */
         used.peak_bytes = usage_peak_running(process->pid, &process->group);
     }
-    process_kill(process);
+    if (process->group.fd >= 0) {
+        process_kill(process); /* the group must be empty before the host may be told */
+    } else {
+        harness->leaving = process->pid;
+    }
     process_ended(process, (int)code << 8, &used); /* a status as wait(2) gives it */
     return true;
+}
+
+void harness_put_away(struct harness *harness) {
+    if (harness->leaving > 0) {
+        /* Not reaped yet: the number is still its own. */
+        kill(-harness->leaving, SIGKILL);
+        kill(harness->leaving, SIGKILL);
+        harness->leaving = 0;
+    }
 }
 
 /* False if the harness may not say this now. */

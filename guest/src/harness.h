@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "bytes.h"
 #include "frame.h"
@@ -44,6 +45,7 @@ struct harness {
     bool is_renewing; /* the host waits for RENEWED */
     uint64_t input_left;  /* INPUT to come */
     uint32_t input_taken; /* INPUT in the outbox, for which the host has no new credit yet */
+    pid_t leaving; /* it said EXIT, and is to be killed once the host was told; 0: none */
     uint8_t nonce[NONCE_BYTES];
     uint8_t ready[HARNESS_READY_MOST];
     uint32_t ready_length;
@@ -76,6 +78,9 @@ bool harness_drain(struct agent *agent, struct process *process);
 
 /* Has no more to do with its process. */
 void harness_abandon(struct harness *harness);
+
+/* Ends one that said EXIT, and all of its process group. */
+void harness_put_away(struct harness *harness);
 
 /* It was reaped without ever having had a START. False, and the host is told why as far as its stderr says, unless it
    ended in order to be started anew. */

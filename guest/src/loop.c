@@ -11,6 +11,7 @@
 #include "output.h"
 #include "reap.h"
 #include "reply.h"
+#include "touch.h"
 
 /* What to wait for is worked out anew each time from what is wanted now; there is no second record that could disagree
    with the first. */
@@ -229,12 +230,18 @@ void loop_run(struct agent *agent) {
     if (agent->transport.channel == CHANNEL_STDIO) {
         on_peer(agent, NULL);
     }
+    bool touched = false;
     while (!has_ended(agent)) {
+        if (!touched && harness_is_ready(&agent->harness) && outbox_is_empty(&agent->outbox)) {
+            touch(agent);
+            touched = true;
+        }
         wait_and_act(agent);
         obey(agent);
         settle(agent);
         if (agent->transport.output >= 0 && !outbox_flush(&agent->outbox, agent->transport.output)) {
             lose_peer(agent);
         }
+        harness_put_away(&agent->harness);
     }
 }

@@ -41,6 +41,8 @@ void reap(struct agent *agent) {
         if (process != NULL) {
             /* Before it is reaped: from then on its number, and so that of its process group, may be another's. */
             process_kill(process);
+        } else if (pid == agent->harness.leaving) {
+            harness_put_away(&agent->harness);
         }
         int status = 0;
         struct rusage rusage = {0};

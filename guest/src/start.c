@@ -92,8 +92,13 @@ static void run_harness(struct agent *agent, struct process *claimed, const stru
     harness_begin(agent, request->message.payload, request->input_size);
 }
 
+static struct request request;
+
+void start_touch(void) {
+    memset(&request, 0, sizeof request);
+}
+
 bool start(struct agent *agent, const struct frame *frame) {
-    static struct request request;
     struct process *process = process_find(agent, frame->stream);
     if (process != NULL && process->stage == STAGE_REFUSED) {
         process_release(agent, process);

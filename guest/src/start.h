@@ -9,4 +9,7 @@
 /* False if the host broke the protocol. */
 bool start(struct agent *agent, const struct frame *frame);
 
+/* Has the memory that it takes. */
+void start_touch(void);
+
 #endif
