@@ -49,6 +49,23 @@ def test_a_program_runs_as_main_and_a_function_does_not(python: Run) -> None:
     assert (done.stdout, done.result) == ("", "main")
 
 
+def test_one_that_says_ready_first_does_the_same_though_the_users_files_have_names_of_the_standard_library(
+    harnessed: Run,
+) -> None:
+    run = partial(harnessed, Runtime.PYTHON, options=("--ready-first",))
+    assert run("def handler(input): return {'ü': input}", input=[1.5, None, "\n"]).result == {"ü": [1.5, None, "\n"]}
+    code = (
+        "import re, traceback\nclass Odd(Exception): pass\ndef handler(input):\n    raise Odd(re.MINE + traceback.MINE)"
+    )
+    done = run({"main.py": code, "re.py": "MINE = 'a'", "traceback.py": "MINE = 'b'", "enum.py": "no python"})
+    assert (done.raised.kind, done.raised.message) == ("Odd", "ab")
+    assert done.raised.trace.splitlines()[:2] == [
+        "Traceback (most recent call last):",
+        '  File "main.py", line 4, in handler',
+    ]
+    assert run("def handler(input): return {1, 2}").raised.message == "Object of type set is not JSON serializable"
+
+
 def test_a_program_reads_stdin_and_writes_its_output_file(python: Run) -> None:
     code = "import json, os, sys\njson.dump([json.load(sys.stdin), sys.argv], open(os.environ['CAISSON_OUTPUT'], 'w'))"
     done = python(code, input={"a": 1}, args=("x y", ""))

@@ -148,10 +148,11 @@ class GvisorBackend:
                     debug=debug,
                     hide=slot is not None and self._hide,
                 )
+                waiting = harness_command(spec.runtime, ready_first=True) if harness else ()
                 world = World(
                     root=root.path,
                     guest=guest_folder(),
-                    argv=agent_command(harness_command(spec.runtime) if harness else (), root.settings),
+                    argv=agent_command(waiting, root.settings),
                     env={**ENVIRONMENT, **root.env},
                     disk_mb=spec.disk_mb,
                     netns=None if slot is None else slot.netns,

@@ -2,45 +2,43 @@
 
 Runs inside a sandbox, with the standard library and nothing else of the project within reach. What is used after user
 code began is bound to names of this module, for user code may replace whatever other modules hold.
+
+In gVisor an import costs a millisecond and more, so what is imported here at first is what a function needs that ends
+well. The rest comes while nothing is to be done, see `rehearse`, or when it is needed, see `traces`.
 """
 
 from __future__ import annotations
 
 import atexit
-import dis
 import gc
 import io
-import json
-import linecache  # noqa: F401 - used by traceback, and imported here so that it need not be later
 import os
-import struct
 import sys
-import threading
-import traceback
-import types
+from _symtable import DEF_BOUND, symtable  # type: ignore[import-not-found] # CPython has it, typeshed does not
+from _thread import RLock
 from builtins import (  # noqa: UP029 - names of this module, since a program may replace those of `builtins`
     BaseException,
-    OSError,
-    SyntaxError,
     bytearray,
     bytes,
     getattr,
-    id,
     int,
     isinstance,
     len,
+    list,
     memoryview,
     range,
-    set,
     str,
     type,
 )
-from collections.abc import Iterator
-from contextlib import suppress
-from errno import EDQUOT, ENOSPC
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-HEADER = struct.Struct(">IBI")
-FIELD = struct.Struct(">BI")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import CodeType, ModuleType
+    from typing import Any
+
+HEADER_BYTES, FIELD_BYTES = 9, 5
 MOST_BYTES = 60_000
 """Of one frame to the agent, which accepts a little more."""
 READY, RENEWED, STARTED, STDOUT, STDERR, RESULT, EXCEPTION, EXIT = 0x02, 0x03, 0x04, 0x10, 0x11, 0x12, 0x13, 0x14
@@ -53,21 +51,37 @@ CHANNEL_FROM = 512
 WORK = os.getcwd()
 START_ANEW = 75
 """The exit code by which the agent knows that it is to start this harness again."""
+READY_FIRST = "--ready-first"
+"""Say READY as soon as a workload could be run, and get faster afterwards, when there has been nothing to do for
+`IDLE_MS`. Not for copies, which are made of what says READY."""
+IDLE_MS = 50
+RESERVE_BYTES = 1 << 20
+SAMPLE = {"a": [1, -1.5, None, True, "\u00fc\n"]}
+REHEARSED = b"def handler(input):\n    print(end='')\n    return 1 / (input['a'][0] - 1)\n"
+STANDARD_PATH = tuple(sys.path[1:] if sys.path[0] == os.path.dirname(__file__) else sys.path)
+FOLDER = os.path.dirname(__file__)
 
 _read, _write, _exit = os.read, os.write, os._exit
-_dumps, _loads = json.dumps, json.loads
+Module = type(sys)
+
+
+async def _nothing() -> None:
+    """Shows what an async function gives when it is called."""
+
+
+_begun = _nothing()
+Coroutine = type(_begun)
+_begun.close()
 
 
 class Channel:
     """Frames to and from the agent. A forked child has none: it writes to the plain pipes."""
 
     def __init__(self, fd: int) -> None:
-        import fcntl
-
-        self._fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, CHANNEL_FROM)
+        self._fd = fcntl(fd, F_DUPFD_CLOEXEC, CHANNEL_FROM)
         os.close(fd)
         self._received = bytearray()
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._forked = False
         os.register_at_fork(after_in_child=self._leave)
 
@@ -79,21 +93,29 @@ class Channel:
         view = memoryview(payload)
         for offset in range(0, len(view) or 1, MOST_BYTES):
             piece = view[offset : offset + MOST_BYTES]
-            self._send_all(HEADER.pack(len(piece), kind, 0) + piece)
+            self._send_all(header(len(piece), kind) + piece)
 
     def receive(self) -> tuple[int, bytes]:
         """The next frame."""
-        length, kind, _ = HEADER.unpack(self._read_exactly(HEADER.size))
-        return kind, self._read_exactly(length)
+        head = self._read_exactly(HEADER_BYTES)
+        return head[4], self._read_exactly(int.from_bytes(head[:4], "big"))
+
+    def is_silent(self, for_ms: int) -> bool:
+        """True if nothing arrives for so long."""
+        from select import POLLIN, poll
+
+        waiting = poll()
+        waiting.register(self._fd, POLLIN)
+        return not self._received and not waiting.poll(for_ms)
 
     def end(self, code: int, result: bytes | None) -> None:
         """Tell the end, together with the result if it is small, and stay until the agent ends this process."""
         if result is not None and len(result) > MOST_BYTES:
             self.send(RESULT, result)
             result = None
-        last = b"" if result is None else HEADER.pack(len(result), RESULT, 0) + result
-        message = FIELD.pack(TAG_CODE, 8) + code.to_bytes(8, "big")
-        self._send_all(last + HEADER.pack(len(message), EXIT, 0) + message)
+        last = b"" if result is None else header(len(result), RESULT) + result
+        message = field(TAG_CODE, code.to_bytes(8, "big"))
+        self._send_all(last + header(len(message), EXIT) + message)
         _read(self._fd, 1)
 
     def _read_exactly(self, length: int) -> bytes:
@@ -170,22 +192,61 @@ class Start:
                 self.env.append((name, text))
 
 
+def codec() -> tuple[Callable[[bytes], object], Callable[[object], str]]:
+    """What reads and writes JSON as `json` does, without what that imports: `re`, and some ten modules more."""
+    from _json import encode_basestring, make_encoder, make_scanner
+
+    class Reading:
+        strict = True
+        object_hook = object_pairs_hook = None
+        parse_float, parse_int, parse_constant = float, int, float
+
+    def refuse(value: object) -> None:
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+    scan = make_scanner(Reading)  # type: ignore[arg-type] # whatever has these attributes
+
+    def loads(text: bytes) -> object:
+        return scan(text.decode("utf-8", "surrogatepass").lstrip(), 0)[0]
+
+    def dumps(value: object) -> str:
+        return "".join(make_encoder({}, refuse, encode_basestring, None, ":", ",", False, False, False)(value, 0))
+
+    if loads(dumps([SAMPLE]).encode()) != [SAMPLE]:
+        raise ValueError("these are not the halves of `json` that are known here")
+    return loads, dumps
+
+
+def whole_codec() -> tuple[Callable[[bytes], object], Callable[[object], str]]:
+    """The same from `json` itself."""
+    import json
+
+    return json.loads, lambda value: json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def header(length: int, kind: int) -> bytes:
+    """What comes before a payload; the number of the stream means nothing here."""
+    return length.to_bytes(4, "big") + kind.to_bytes(5, "little")
+
+
+def field(tag: int, value: bytes) -> bytes:
+    """One field of a message."""
+    return tag.to_bytes(1, "big") + len(value).to_bytes(4, "big") + value
+
+
 def fields(payload: bytes) -> Iterator[tuple[int, bytes]]:
     """Tag and value of each field of a message."""
     offset = 0
     while offset < len(payload):
-        tag, length = FIELD.unpack_from(payload, offset)
-        offset += FIELD.size + length
-        yield tag, payload[offset - length : offset]
+        begin = offset + FIELD_BYTES
+        end = begin + int.from_bytes(payload[offset + 1 : begin], "big")
+        yield payload[offset], payload[begin:end]
+        offset = end
 
 
 def message(*given: tuple[int, str, int]) -> bytes:
     """The payload of a message from tag, text, and the most bytes of it."""
-    parts = []
-    for tag, text, most in given:
-        data = text.encode("utf-8", "replace")[:most]
-        parts.append(FIELD.pack(tag, len(data)) + data)
-    return b"".join(parts)
+    return b"".join([field(tag, text.encode("utf-8", "replace")[:most]) for tag, text, most in given])
 
 
 def wait(channel: Channel) -> Start:
@@ -236,12 +297,12 @@ def contents(path: str) -> bytes:
     return b"".join(pieces)
 
 
-def defines_handler(code: types.CodeType) -> bool:
+def defines_handler(source: bytes, code: CodeType) -> bool:
     """True if a module binds the name `handler` at its top: by def, import or assignment."""
-    return "handler" in code.co_names and any(
-        step.opname in ("STORE_NAME", "STORE_GLOBAL") and step.argval == "handler"
-        for step in dis.get_instructions(code)
-    )
+    if "handler" not in code.co_names:
+        return False
+    flags: int = symtable(source, "main", "exec").symbols.get("handler", 0)
+    return bool(flags & DEF_BOUND)
 
 
 class Program:
@@ -252,7 +313,7 @@ class Program:
         self._start = start
         self._entry = entry
         self._loading = True
-        self._module = types.ModuleType("__main__")
+        self._module = Module("__main__")
         self.is_function = False
         self.result: bytes | None = None
 
@@ -273,7 +334,8 @@ class Program:
 
     def forget(self) -> None:
         """Let go of what the module holds, so that files it left open are written to their end."""
-        if threading.active_count() == 1:
+        threading = sys.modules.get("threading")
+        if threading is None or threading.active_count() == 1:
             self._module.__dict__.clear()
 
     def _load(self) -> None:
@@ -284,7 +346,7 @@ class Program:
             if isinstance(error, SyntaxError):
                 raise
             raise SyntaxError(f"the file cannot be compiled: {error}", (self._entry, None, None, None)) from None
-        self.is_function = defines_handler(code)
+        self.is_function = defines_handler(source, code)
         if self.is_function:
             self._module.__name__ = os.path.basename(self._entry).partition(".")[0]
             sys.modules.setdefault(self._module.__name__, self._module)
@@ -293,85 +355,76 @@ class Program:
         exec(code, self._module.__dict__)  # noqa: S102 - that is what this is for
 
     def _call(self, handler: object) -> None:
-        result = handler(_loads(self._start.input))  # type: ignore[operator] # checked by the caller
-        if isinstance(result, types.CoroutineType):
+        result = handler(loads(self._start.input))  # type: ignore[operator] # checked by the caller
+        if isinstance(result, Coroutine):
             import asyncio
 
             result = asyncio.run(result)
-        text = _dumps(result, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        self.result = text.encode()
+        self.result = dumps(result).encode()
 
     def _exit_code(self, code: object) -> int:
         if code is None:
             return 0
         if isinstance(code, int):
             return code & 0xFF
-        with suppress(BaseException):
-            self._channel.send(STDERR, f"{code}\n".encode("utf-8", "replace"))
+        attempt(lambda: self._channel.send(STDERR, f"{code}\n".encode("utf-8", "replace")))
         return 1
 
     def _report(self, error: BaseException) -> None:
         flush()
-        kind, text = kind_of(error, self._loading), ""
-        with suppress(BaseException):
-            text = str(error)
-        try:
-            trace = trace_of(error)
-        except BaseException:
-            trace = f"{type(error).__name__}: {text}"
+        text = attempt(lambda: str(error)) or ""
+        plain = f"{type(error).__name__}: {text}"
+        words = attempt(traces)
+        kind = type(error).__qualname__ if words is None else words.kind_of(error, self._loading, WORK)
+        trace = plain if words is None else attempt(lambda: words.trace_of(error, WORK)) or plain
         self._channel.send(STDERR, (trace + "\n").encode("utf-8", "replace"))
         self._channel.send(
             EXCEPTION, message((TAG_KIND, kind, 500), (TAG_MESSAGE, text, 8_000), (TAG_TRACE, trace, 48_000))
         )
 
 
-def kind_of(error: BaseException, loading: bool) -> str:
-    """The word for an exception in EXCEPTION."""
-    if loading and isinstance(error, SyntaxError) and is_users(str(error.filename)):
-        return "invalid_code"
-    if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
-        return "disk_full"
-    return type(error).__qualname__
+def attempt(action: Callable[[], Any]) -> Any:
+    """What it returns, or None if it cannot be done: user code may have spoiled anything."""
+    try:
+        return action()
+    except BaseException:
+        return None
 
 
-def is_users(path: str) -> bool:
+def is_users(path: object) -> bool:
     """True for a file of the user's."""
-    return path.startswith(WORK + "/")
+    return isinstance(path, str) and path.startswith(WORK + "/")
 
 
-def trace_of(error: BaseException) -> str:
-    """The traceback with the user's files and lines only, named as the user knows them."""
-    whole = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
-    waiting, seen = [whole], set()
-    while waiting:
-        part = waiting.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        kept = []
-        for frame in part.stack:
-            if is_users(frame.filename):
-                frame.line  # noqa: B018 - read from the file now, while its name is the real one
-                frame.filename = frame.filename[len(WORK) + 1 :]
-                kept.append(frame)
-        part.stack[:] = kept
-        name: object = getattr(part, "filename", None)
-        if isinstance(name, str) and is_users(name):
-            part.filename = name[len(WORK) + 1 :]
-        others = [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
-        waiting += [other for other in others if other is not None]
-    lines = "".join(whole.format()).rstrip("\n")
-    # A heading with no line below it, where the error came from outside the user's files.
-    if not whole.stack and lines.startswith("Traceback (most recent call last):\n"):
-        lines = lines.partition("\n")[2]
-    return lines
+def traces() -> ModuleType:
+    """The module that words exceptions, and with it what it needs of the standard library.
+
+    Files and modules of the user's may have the same names as those, and must not come in their place.
+    """
+    own = {
+        name: module
+        for name, module in list(sys.modules.items())
+        if name != "__main__" and is_users(getattr(module, "__file__", None))
+    }
+    for name in own:
+        del sys.modules[name]
+    path = sys.path
+    sys.path = [FOLDER, *STANDARD_PATH]
+    try:
+        __import__("python_traces")
+    finally:
+        sys.path = path
+        sys.modules.update(own)
+    return sys.modules["python_traces"]
+
+
+loads, dumps = attempt(codec) or whole_codec()
 
 
 def flush() -> None:
     """Send what the program printed and is still held back."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(BaseException):
-            stream.flush()
+        attempt(stream.flush)
 
 
 def replace_outputs(channel: Channel) -> None:
@@ -386,21 +439,36 @@ def replace_outputs(channel: Channel) -> None:
         setattr(sys, f"__{name}__", stream)
 
 
+def rehearse() -> None:
+    """Do each thing once before it counts, and have the memory that a small program takes."""
+    import json  # noqa: F401 - what most programs import
+    import threading  # noqa: F401
+
+    code = compile(REHEARSED, "<rehearsed>", "exec")
+    defines_handler(REHEARSED, code)
+    module: dict[str, Any] = {"__name__": "rehearsed"}
+    exec(code, module)  # noqa: S102 - ours
+    try:
+        module["handler"](loads(dumps({"a": [1, "b"]}).encode()))
+    except ZeroDivisionError as error:
+        traces().trace_of(error, WORK)
+    contents(__file__)
+    bytearray(RESERVE_BYTES)
+    gc.collect()
+    gc.freeze()
+
+
 def main() -> None:
     """Boot, wait, run, end."""
     channel = Channel(3)
     replace_outputs(channel)
-    # Each thing is done once before it counts.
-    try:
-        exec(compile("def handler(): 1 / 0\nhandler()", "<warm>", "exec"), {"__name__": "warm"})  # noqa: S102
-    except ZeroDivisionError as error:
-        trace_of(error)
-    defines_handler(compile("handler = 1", "<warm>", "exec"))
-    _loads(_dumps({"a": 1}))
-    gc.collect()
-    gc.freeze()
+    early = READY_FIRST in sys.argv
+    if not early:
+        rehearse()
     version = sys.version.partition(" ")[0]
     channel.send(READY, message((TAG_RUNTIME_VERSION, f"python {version}", 200)))
+    if early and channel.is_silent(IDLE_MS):
+        rehearse()
     start = wait(channel)
     program = Program(channel, start, prepare(start))
     channel.send(STARTED)

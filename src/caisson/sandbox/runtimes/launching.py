@@ -13,14 +13,21 @@ from caisson.sandbox.runtimes.bash import PROGRAM as BASH_PROGRAM
 from caisson.sandbox.runtimes.go import BINARY_PATH, BUILD_SCRIPT, INPUT_PATH
 from caisson.sandbox.runtimes.planning import RUNTIMES
 
+READY_FIRST = "--ready-first"
+"""Has a harness say READY before it has done everything that makes it quick; it does the rest when nothing comes."""
 
-def harness_command(runtime: Runtime, folder: Path | PurePosixPath | str = INSIDE) -> tuple[str, ...]:
+
+def harness_command(
+    runtime: Runtime, folder: Path | PurePosixPath | str = INSIDE, *, ready_first: bool = False
+) -> tuple[str, ...]:
     """What follows `--harness` on the agent's command line: the interpreter that waits; empty if the runtime has none.
 
     `folder` is where the sandbox sees the guest's folder.
     """
     language = RUNTIMES[runtime]
-    return (*language.interpreter, f"{folder}/{language.harness}") if language.harness else ()
+    if not language.harness:
+        return ()
+    return (*language.interpreter, f"{folder}/{language.harness}", *((READY_FIRST,) if ready_first else ()))
 
 
 def launch(job: Job, env: Mapping[str, str] = ENVIRONMENT) -> Launch:
