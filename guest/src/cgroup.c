@@ -11,7 +11,8 @@
 
 #include "textfile.h"
 
-enum { SPARE_BYTES = 8 << 20 };
+/* ROOM: for what programs execute and read. SPARE: for all that is not theirs. */
+enum { ROOM_BYTES = 16 << 20, SPARE_BYTES = 8 << 20 };
 
 int cgroups_open(const char *path) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -26,6 +27,7 @@ int cgroups_open(const char *path) {
 
 void cgroup_make(struct cgroup *group, int parent, unsigned number) {
     group->fd = -1;
+    group->memory_bytes = 0;
     snprintf(group->name, sizeof group->name, "process-%u", number);
     if (parent >= 0 && mkdirat(parent, group->name, 0755) == 0) {
         group->fd = openat(parent, group->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -36,16 +38,37 @@ bool cgroup_limit_pids(const struct cgroup *group, uint64_t most) {
     return group->fd >= 0 && text_write(group->fd, "pids.max", text_of_number(most));
 }
 
-void cgroup_limit_memory(const struct cgroup *group, uint64_t most) {
+void cgroup_limit_memory(struct cgroup *group, uint64_t most) {
     if (group->fd < 0 || most == 0) {
         return;
     }
     uint64_t available_kib = 0;
     if (text_read_number(AT_FDCWD, "/proc/meminfo", "MemAvailable:", &available_kib) &&
-        most > available_kib * 1024 - SPARE_BYTES && available_kib * 1024 > SPARE_BYTES) {
-        most = available_kib * 1024 - SPARE_BYTES;
+        available_kib * 1024 > ROOM_BYTES + SPARE_BYTES && most > available_kib * 1024 - ROOM_BYTES - SPARE_BYTES) {
+        most = available_kib * 1024 - ROOM_BYTES - SPARE_BYTES;
     }
-    text_write(group->fd, "memory.max", text_of_number(most));
+    group->memory_bytes = most;
+    text_write(group->fd, "memory.max", text_of_number(most + ROOM_BYTES));
+    text_write(group->fd, "memory.oom.group", "1");
+}
+
+bool cgroup_holds_too_much(const struct cgroup *group) {
+    static const char *const held[] = {"anon", "shmem", "kernel_stack", "pagetables", "percpu", "sock", "slab_unreclaimable"};
+    uint64_t bytes = 0;
+    if (!text_read_number(group->fd, "memory.current", "", &bytes) || bytes <= group->memory_bytes) {
+        return false;
+    }
+    char text[TEXT_CAPACITY];
+    if (!text_read(group->fd, "memory.stat", text)) {
+        return false;
+    }
+    uint64_t total = 0;
+    for (size_t i = 0; i < sizeof held / sizeof *held; i++) {
+        if (text_find_number(text, held[i], &bytes)) {
+            total += bytes;
+        }
+    }
+    return total > group->memory_bytes;
 }
 
 static void kill_one(pid_t pid) {

@@ -7,7 +7,8 @@
 #include <stdint.h>
 
 struct cgroup {
-    int fd; /* -1: none */
+    int fd;                /* -1: none */
+    uint64_t memory_bytes; /* what its processes may hold of memory that cannot be thrown away; 0: no limit */
     char name[16];
 };
 
@@ -22,7 +23,11 @@ bool cgroup_limit_pids(const struct cgroup *group, uint64_t most);
 
 /* Where there is a version 2 that can: more than this ends a program. It is never more than the machine can spare: short
    of memory as a whole, it would not kill, but throw away what it executes and read it again, for minutes. */
-void cgroup_limit_memory(const struct cgroup *group, uint64_t most);
+void cgroup_limit_memory(struct cgroup *group, uint64_t most);
+
+/* True if its processes hold more than that. The kernel looks after the limit too, but lets them have a little more, so that
+   what they execute has its place beside what they hold. */
+bool cgroup_holds_too_much(const struct cgroup *group);
 
 /* Kills every process in it. */
 void cgroup_kill(const struct cgroup *group);

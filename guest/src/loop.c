@@ -8,6 +8,7 @@
 
 #include "dispatch.h"
 #include "input.h"
+#include "memory.h"
 #include "output.h"
 #include "reap.h"
 #include "reply.h"
@@ -172,7 +173,7 @@ static void wait_and_act(struct agent *agent) {
     watch_peer(agent);
     watch_processes(agent);
     bool must_look = agent->transport.input < 0 && transport_listener(&agent->transport) < 0;
-    if (poll(polled, watch_count, must_look ? RECONNECT_MS : -1) < 0) {
+    if (poll(polled, watch_count, must_look ? RECONNECT_MS : memory_watch(agent)) < 0) {
         return;
     }
     if (must_look) {

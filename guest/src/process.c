@@ -30,7 +30,7 @@ struct process *process_claim(struct agent *agent, uint32_t stream, enum stage s
             process->file = process->report = process->input = process->output = process->errors = -1;
             process->result = process->group.fd = -1;
             process->pid = 0;
-            process->started = false;
+            process->started = process->starved = false;
             process->input_ends = false;
             process->input_window = INPUT_WINDOW;
             process->input_taken = 0;
@@ -152,7 +152,7 @@ static void send_exit(struct agent *agent, const struct process *process) {
     message_put_integer(&writer, TAG_CPU_US, after > before ? after - before : 0);
     message_put_integer(&writer, TAG_PEAK_BYTES, process->used.peak_bytes);
     if (agent->options->init) {
-        message_put_integer(&writer, TAG_OOM_KILLS, process->used.oom_kills - process->before.oom_kills);
+        message_put_integer(&writer, TAG_OOM_KILLS, process->used.oom_kills - process->before.oom_kills + process->starved);
     }
     outbox_put(&agent->outbox, FRAME_EXIT, process->stream, buffer, writer.length);
 }

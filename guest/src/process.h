@@ -55,6 +55,7 @@ struct process {
     uint64_t result_limit; /* what may still be sent */
     enum { RESULT_NONE, RESULT_BEGUN, RESULT_REFUSED } result_state;
 
+    bool starved;        /* it was killed because it held too much memory */
     struct usage before; /* what a harness had used before its START */
     struct usage used;
     int status;

@@ -32,9 +32,10 @@ bool text_read(int folder, const char *path, char text[TEXT_CAPACITY]) {
 
 bool text_read_number(int folder, const char *path, const char *key, uint64_t *number) {
     char text[TEXT_CAPACITY];
-    if (!text_read(folder, path, text)) {
-        return false;
-    }
+    return text_read(folder, path, text) && text_find_number(text, key, number);
+}
+
+bool text_find_number(const char *text, const char *key, uint64_t *number) {
     size_t length = strlen(key);
     for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';

@@ -15,6 +15,9 @@ bool text_read(int folder, const char *path, char text[TEXT_CAPACITY]);
 /* The number after `key` and white space at the start of a line, or, with an empty key, the first line. */
 bool text_read_number(int folder, const char *path, const char *key, uint64_t *number);
 
+/* The same in a text that was read. */
+bool text_find_number(const char *text, const char *key, uint64_t *number);
+
 /* `number` in decimal; the string is good until the next call. */
 const char *text_of_number(uint64_t number);
 

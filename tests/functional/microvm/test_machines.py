@@ -25,6 +25,8 @@ from tests.helpers.sandboxes import Ran, job, run_job
 SMALL = Resources(mem_mb=64, disk_mb=64, timeout_s=60)
 SPEC = SandboxSpec(Runtime.BASH, SMALL.mem_mb, SMALL.disk_mb)
 CLOCK_S = 0.010
+FILES_MB = 16
+"""What a program may have of what it executes and reads beside what it holds, at its worst."""
 LOOK = """
 uname -r; id -u; cat /proc/1/comm; ls /sys/class/net; nproc
 touch /caisson/x 2>/dev/null || echo tools are read-only
@@ -110,8 +112,10 @@ def test_a_machine_that_waits_is_stopped_and_knows_the_time_when_it_goes_on(micr
 
 
 def test_memory_disk_and_processes_are_limited_and_each_says_so(microvm: MicrovmBackend) -> None:
-    hog = "kept = []\nwhile True: kept.append(bytearray(1 << 20))\n"
-    assert run_job(microvm, small(hog, Runtime.PYTHON), 90).exited.out_of_memory
+    hog = "kept = []\nwhile True: kept.append(bytes(5000))\n"
+    ran = run_job(microvm, small(hog, Runtime.PYTHON), 90)
+    assert ran.exited.out_of_memory
+    assert 60 < (ran.usage.peak_mem_mb or 0) <= 64 + FILES_MB
     filler = "with open('f', 'wb') as f:\n    while True: f.write(bytes(1 << 20))\n"
     assert run_job(microvm, small(filler, Runtime.PYTHON), 90).raised.kind == "disk_full"
     bomb = "bomb() { bomb | bomb & }; bomb; sleep 1; echo $(ls -d /proc/[0-9]* | wc -l) there"

@@ -10,12 +10,12 @@ from caisson.sandbox.contract import SandboxSpec
 
 MEMORY_CLASSES_MB = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)
 DISK_CLASSES_MB = (64, 512, 4096, 32_768, 262_144)
-KERNEL_MB = 64
+KERNEL_MB = 80
 """Memory for the guest's kernel and its agent, beyond what the program is given.
 
 Where this is too little, the machine as a whole runs short before the program reaches its limit: the kernel then throws
 away and reads again what it executes, for minutes, and kills nobody."""
-DISTRIBUTION_KERNEL_MB = 128
+DISTRIBUTION_KERNEL_MB = 144
 """The same for a distribution's kernel, which keeps 60 MiB for itself."""
 _PAGES_SHARE = 32
 """Of so many bytes the kernel takes one to keep account of them; that is half of it, and half is to spare."""
