@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
 
 import structlog
@@ -87,6 +88,7 @@ class Guard:
                 raise Refused(403, Refusal.FORBIDDEN, "web pages of another origin are refused", member="Origin")
 
 
+@lru_cache(256)
 def parse_authority(text: str, scheme: str) -> tuple[str, int] | None:
     """`HOST` or `HOST:PORT` as a lower-case name without a final dot, and a port; None if it is neither."""
     found = _AUTHORITY.fullmatch(text)
@@ -96,6 +98,7 @@ def parse_authority(text: str, scheme: str) -> tuple[str, int] | None:
     return found[1].lower().removesuffix("."), port
 
 
+@lru_cache(256)
 def is_loopback_name(host: str) -> bool:
     """True for the names that mean this machine on every machine (RFC 6761, section 6.3, and the loopback ranges)."""
     if host == "localhost" or host.endswith(".localhost"):

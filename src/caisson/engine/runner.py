@@ -21,7 +21,7 @@ from caisson.engine.pool import Pools
 from caisson.engine.recovery import begins_anew
 from caisson.errors import SandboxError, StartFailed
 from caisson.model import Isolation, Reason, Resources, StartKind, Status, Timings, Usage
-from caisson.sandbox.contract import Backend, Exited, Job, Output, Raised, Sandbox, SandboxSpec, Virtual
+from caisson.sandbox.contract import Backend, Exited, Job, Output, Raised, Sandbox, SandboxSpec, machine_facts
 from caisson.sandbox.runtimes import plan
 from caisson.store.errors import StoreError
 from caisson.store.store import Store
@@ -129,7 +129,7 @@ class Runner:
         workload = live.update(
             status=Status.RUNNING,
             start=kind,
-            machine=sandbox.facts if isinstance(sandbox, Virtual) else None,
+            machine=machine_facts(sandbox),
             node_id=self._node_id,
             started_at=datetime.now(UTC),
             timings=replace(live.workload.timings, start_ms=start_ms),

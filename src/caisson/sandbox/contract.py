@@ -123,11 +123,10 @@ class Sandbox(Protocol):
         ...
 
 
-@runtime_checkable
-class Virtual(Protocol):
-    """What a sandbox that is a virtual machine can also tell."""
-
-    facts: MachineFacts
+def machine_facts(sandbox: Sandbox) -> MachineFacts | None:
+    """What a sandbox that is a virtual machine tells of it in `facts`; None for any other."""
+    facts = getattr(sandbox, "facts", None)
+    return facts if isinstance(facts, MachineFacts) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ const internals = Deno[Deno.internal];
 const { core, Console, __nodeBootstrapArgs } = internals;
 const isNativeError = core.isNativeError;
 const toText = String;
-const { setInterval, clearInterval } = globalThis;
+const { createTimer, cancelTimer } = core;
 const exitCode = Object.getOwnPropertyDescriptor(Deno, "exitCode").get.bind(Deno);
 
 const incoming = openSync(CHANNEL + "/in");
@@ -342,7 +342,7 @@ replaceListeners();
 watchForErrors();
 // Each thing is done once before it counts: V8 compiles a function when it is first called.
 const warm = await import("./warm.ts");
-clearInterval(setInterval(() => {}, KEEP_ALIVE_MS));
+cancelTimer(createTimer(() => {}, KEEP_ALIVE_MS, undefined, true, true));
 replaceSurroundings(readStart(joined(field(tag.env, encode("A=")), field(tag.entrypoint, encode("a")), NOTHING)));
 stringify(parse("null"));
 for (const name of Object.keys(Deno.env.toObject())) Deno.env.delete(name);
@@ -359,7 +359,7 @@ const url = moduleUrl(start.entrypoint);
 send(STARTED, NOTHING);
 
 // A promise that never settles must end as a timeout, not as an empty event loop.
-const alive = setInterval(() => {}, KEEP_ALIVE_MS);
+const alive = createTimer(() => {}, KEEP_ALIVE_MS, undefined, true, true);
 let main;
 try {
   main = (await import(url)).default;
@@ -375,4 +375,4 @@ if (typeof main === "function") {
     fail(error, false);
   }
 }
-clearInterval(alive);
+cancelTimer(alive);
