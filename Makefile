@@ -42,8 +42,10 @@ lab: ## As root: run the tests that need KVM in an emulated machine that has it;
 bench: setup ## Measure this machine, beside peers, and write the figures to docs/performance.md.
 	@$(VENV)/python -m caisson.bench --write docs/performance.md
 
-soak: ## Kill servers and sandboxes at random, KILLS times (300), and tell what was survived; takes about an hour.
+soak: ## Kill servers and sandboxes at random, KILLS times (300), and 30 of 200 machines; tell what was survived; takes about an hour.
 	@$(PYTHON) scripts/setup --test
+	@CAISSON_SOAK_MACHINES=$(or $(MACHINES),200) CAISSON_SOAK_MACHINE_KILLS=$(or $(MACHINE_KILLS),30) \
+		$(VENV)/pytest -q -s -n 0 tests/faults/test_machine_kills.py
 	@CAISSON_SOAK_KILLS=$(or $(KILLS),300) $(VENV)/pytest -q -s tests/faults/test_random_kills.py
 
 docs: ## Write anew the pages that are made from the settings and from the hostile programs.
