@@ -1,7 +1,8 @@
 """Which VMM to use on this host, found by really booting something under a time limit.
 
-`/dev/kvm` can exist, and answer, where no kernel boots on it. A probe's answer is kept until the host boots again or
-anything about it changes, because a KVM that hangs costs its whole time limit.
+`/dev/kvm` can exist, and answer, where no kernel boots on it. What boots is tried again only when the host booted anew
+or anything about it changed. What does not boot is tried again by a server that starts some minutes later: a KVM that
+hangs costs its whole time limit, and a machine that was only busy must not go without for ever.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import asyncio
 import json
 import os
 import secrets
+import stat
+import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +38,11 @@ EMULATION_FIX = (
     "use a machine with hardware virtualisation (see docs/guides/host-prerequisites.md), "
     "or for learning set CAISSON_MICROVM_EMULATION=1"
 )
-_KVM_SHARE = 0.4
-"""Of the time that a start may take: a kernel that boots at all boots sooner, and one that does not holds all up."""
+TRIES = 2
+FAILURE_KEPT_S = 600.0
+"""How long a VMM that boots nothing is not tried again."""
+_KVM_SHARE = 0.2
+"""Of the time that a start may take, for each try: a kernel that boots at all boots sooner; any other holds all up."""
 _EMULATED_S = 20.0
 _RAM_MB = 96
 
@@ -99,6 +105,8 @@ async def _qemu_on_kvm(kernel: Kernel, places: Places, cache: Path, settings: Se
         vmm = QemuVmm(Engine(qemu, Acceleration.KVM, None), await qemu_version(qemu))
     except Unavailable as error:
         return error
+    if os.geteuid() == 0 and (shut := kvm_shut_to_jails()) is not None:
+        return shut
     lacking = await _remembered(vmm, kernel, places, cache.with_name(f"qemu-{cache.name}"), settings)
     return Choice(vmm, "KVM works") if lacking is None else lacking
 
@@ -112,8 +120,43 @@ def kvm_lacks(device: Path = KVM) -> Unavailable | None:
     return None
 
 
+def kvm_shut_to_jails(device: Path = KVM) -> Unavailable | None:
+    """Why QEMU's jails, which have users of their own, cannot open KVM though root can; None if they can.
+
+    The device's group is given to them; Firecracker's jailer makes a device for each of its users instead.
+    """
+    mode = device.stat().st_mode
+    for both in (stat.S_IRGRP | stat.S_IWGRP, stat.S_IROTH | stat.S_IWOTH):
+        if mode & both == both:
+            return None
+    return Unavailable(
+        f"{device} is for its owner only, and QEMU runs as a user of its own",
+        fix=f"chgrp kvm {device} && chmod 660 {device}",
+    )
+
+
 async def try_boot(vmm: Vmm, kernel: Kernel, places: Places, timeout_s: float) -> str | None:
-    """Boot the kernel up to its agent's greeting; what went wrong, or None."""
+    """Boot the kernel up to its agent's greeting, once more if it fails; what went wrong the last time, or None."""
+    message = ""
+    for attempt in range(TRIES):
+        failure = await _try_once(vmm, kernel, places, timeout_s)
+        if failure is None:
+            return None
+        message = failure.message
+        told = {"vmm": vmm.name, "acceleration": vmm.acceleration, "attempt": attempt + 1}
+        logger.warning("probe did not boot", **told, error=failure.detail)
+    return message
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What to tell a user, and what to log."""
+
+    message: str
+    detail: str
+
+
+async def _try_once(vmm: Vmm, kernel: Kernel, places: Places, timeout_s: float) -> _Failure | None:
     nonce = secrets.token_bytes(NONCE_BYTES)
     agent = ("--nonce", nonce.hex(), "--work", INSIDE)
     config = MachineConfig(vcpus=1, ram_mb=_RAM_MB, kernel=kernel, drives=(), agent=agent)
@@ -125,25 +168,29 @@ async def try_boot(vmm: Vmm, kernel: Kernel, places: Places, timeout_s: float) -
             try:
                 await greet(machine, channel, nonce, timeout_s)
             except VmmError as error:
-                failure = await explained(home.id, machine, error)
-                logger.warning("probe did not boot", vmm=vmm.name, acceleration=vmm.acceleration, error=str(failure))
-                return str(error)
+                return _Failure(str(error), str(await explained(home.id, machine, error)))
     except (VmmError, CaissonError) as error:
-        return str(error)
+        return _Failure(str(error), str(getattr(error, "detail", None) or error))
     return None
 
 
 async def _remembered(vmm: Vmm, kernel: Kernel, places: Places, cache: Path, settings: Settings) -> Unavailable | None:
+    now_s = time.time()
     key = {**vmm.identity(MachineConfig(1, _RAM_MB, kernel, ())), "kernel": kernel.digest, "boot": _boot_id()}
     stored = _read(cache)
-    if stored.get("key") == key:
+    if stored.get("key") == key and still_holds(stored.get("failure"), stored.get("at_s"), now_s):
         failure = stored.get("failure")
     else:
         failure = await try_boot(vmm, kernel, places, settings.start_timeout_s * _KVM_SHARE)
-        _write(cache, {"key": key, "failure": failure})
+        _write(cache, {"key": key, "failure": failure, "at_s": now_s})
     if failure is None:
         return None
     return Unavailable(f"{KVM} is there, but does not work ({failure})", fix=EMULATION_FIX)
+
+
+def still_holds(failure: object, at_s: object, now_s: float) -> bool:
+    """Whether an answer of then is one now: that something boots does, that nothing does holds for a while."""
+    return failure is None or (isinstance(at_s, int | float) and 0 <= now_s - at_s < FAILURE_KEPT_S)
 
 
 def _boot_id() -> str:

@@ -95,7 +95,7 @@ class Qmp:
                 self._hear(json.loads(line))
             if len(self._received) > _LINE_BYTES:
                 raise ValueError("a line of more than a megabyte")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self._loop.remove_reader(self._connection)
             self._fail(f"QEMU said what is no QMP: {error}")
 

@@ -123,7 +123,8 @@ class Templates:
 
     async def _provide(self, name: str, key: Key, build: Callable[[Path], Awaitable[None]]) -> Template:
         folder = self.folder / name
-        if (folder / _MANIFEST).exists():
+        # One without its manifest as well: where it stands, a new one could not be put.
+        if folder.exists():
             try:
                 return await asyncio.to_thread(_load, folder, key)
             except (Damaged, OSError) as error:
@@ -177,9 +178,10 @@ def _load(folder: Path, key: Key) -> Template:
     try:
         stored = json.loads((folder / _MANIFEST).read_text())
         digests = {name: str(stored["digests"][name]) for name in FILES}
+        made_for = stored["key"]
     except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{folder / _MANIFEST} cannot be read") from error
-    if stored["key"] != dict(key):
+    if made_for != dict(key):
         raise Damaged(f"{folder} is another template's")
     for name in ("state", "disk"):
         with (folder / name).open("rb") as file:

@@ -17,7 +17,7 @@ _STEADY = {"constant_tsc", "nonstop_tsc"}
 
 def tsc_khz() -> int | None:
     """The rate in kHz, to a few millionths; None where it is not constant or may not be read. Takes 0.15 s."""
-    if platform.machine() != "x86_64" or not _STEADY.issubset(_flags()):
+    if platform.machine() != "x86_64" or not is_steady(Path("/proc/cpuinfo").read_text()):
         return None
     try:
         page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
@@ -49,8 +49,10 @@ def _both(read: ctypes._CFunctionType) -> tuple[int, int]:
     return best[1], best[2]
 
 
-def _flags() -> set[str]:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("flags"):
-            return set(line.partition(":")[2].split())
-    return set()
+def is_steady(cpuinfo: str) -> bool:
+    """Whether the counter, after what /proc/cpuinfo says of the first CPU, never changes its rate and never stops."""
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "flags":
+            return _STEADY.issubset(value.split())
+    return False

@@ -1,0 +1,241 @@
+"""Templates: made once for what they depend on, used only if they are what they were, removed when nobody needs one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from caisson.backends.microvm.snapshot import FILES, UNUSED_S, Damaged, Key, Templates, name_of
+
+KEY: Key = {"image": "one", "kernel": "6.1", "runtime": "python", "ram_mb": "128"}
+MEMORY = b"m" * 4096 + bytes(8192) + b"n" * 4096
+HOUR_S = 3600.0
+
+pytestmark = pytest.mark.anyio
+
+
+class Maker:
+    """Makes the files of a template, and counts how often."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.fails = False
+
+    async def __call__(self, folder: Path) -> None:
+        self.made += 1
+        await asyncio.sleep(0.01)
+        for name in FILES:
+            (folder / name).write_bytes(MEMORY if name == "memory" else name.encode())
+            if self.fails:
+                raise OSError("no room")
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[Templates]:
+    """The templates as one server has them."""
+    templates = Templates(folder)
+    try:
+        yield templates
+    finally:
+        templates.close()
+
+
+async def memory_of(templates: Templates, key: Key, make: Callable[[Path], Awaitable[None]]) -> bytes:
+    """Use a template; what its copies would have for memory."""
+    async with templates.use(key, make) as template:
+        fd = template.snapshot.memory_fd
+        return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+async def test_a_template_is_made_once_for_all_who_ask_at_once_and_for_the_next_server(tmp_path: Path) -> None:
+    make = Maker()
+    with server(tmp_path) as templates:
+        assert not templates.has(KEY)
+        got = await asyncio.gather(*(memory_of(templates, KEY, make) for _ in range(4)))
+        assert got == [MEMORY] * 4
+        assert templates.has(KEY)
+        async with templates.use(KEY, make) as template:
+            # Of a machine that was booted for it, as the first one's is in truth.
+            assert template.take_first()
+            assert not template.take_first()
+    with server(tmp_path) as templates:
+        assert templates.has(KEY)
+        async with templates.use(KEY, make) as template:
+            assert not template.take_first()
+    assert make.made == 1
+    assert names_in(tmp_path) == {name_of(KEY)}
+
+
+@pytest.mark.parametrize("member", sorted(KEY))
+async def test_what_it_depends_on_changes_and_it_is_another_template(member: str, tmp_path: Path) -> None:
+    make, other = Maker(), {**KEY, member: "other"}
+    with server(tmp_path) as templates:
+        await memory_of(templates, KEY, make)
+        assert not templates.has(other)
+        await memory_of(templates, other, make)
+    assert make.made == 2
+    assert names_in(tmp_path) == {name_of(KEY), name_of(other)}
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def flip(path: Path) -> None:
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def resize(path: Path, by: int) -> None:
+    path.chmod(0o644)
+    os.truncate(path, path.stat().st_size + by)
+
+
+def other_key(folder: Path) -> None:
+    manifest = json.loads((folder / "template.json").read_text())
+    manifest["key"]["image"] = "another"
+    (folder / "template.json").write_text(json.dumps(manifest))
+
+
+def other_digest(folder: Path) -> None:
+    manifest = json.loads((folder / "template.json").read_text())
+    manifest["digests"]["memory"] = "0" * 64
+    (folder / "template.json").write_text(json.dumps(manifest))
+
+
+def without_key(folder: Path) -> None:
+    manifest = json.loads((folder / "template.json").read_text())
+    del manifest["key"]
+    (folder / "template.json").write_text(json.dumps(manifest))
+
+
+def bad(damage: Callable[[Path], object], name: str) -> Callable[[Path], object]:
+    """The damage, done to one file of a folder."""
+    return lambda folder: damage(folder / name)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    **{f"a bit of {name}": bad(flip, name) for name in FILES},
+    **{f"{name} shorter": bad(lambda path: resize(path, -1), name) for name in FILES},
+    **{f"{name} longer": bad(lambda path: resize(path, 4096), name) for name in FILES},
+    **{f"{name} gone": bad(Path.unlink, name) for name in FILES},
+    "manifest cut": lambda folder: (folder / "template.json").write_text("{"),
+    "manifest of another kind": lambda folder: (folder / "template.json").write_text("[]"),
+    "manifest without digests": lambda folder: (folder / "template.json").write_text('{"key": {}, "digests": {}}'),
+    "manifest without key": without_key,
+    "manifest gone": lambda folder: (folder / "template.json").unlink(),
+    "another key": other_key,
+    "another digest": other_digest,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+async def test_a_damaged_template_is_never_used_and_made_anew(damage: str, tmp_path: Path) -> None:
+    make = Maker()
+    with server(tmp_path) as templates:
+        await memory_of(templates, KEY, make)
+    DAMAGE[damage](tmp_path / name_of(KEY))
+    with server(tmp_path) as templates:
+        assert await memory_of(templates, KEY, make) == MEMORY
+    assert make.made == 2
+    with server(tmp_path) as templates:
+        await memory_of(templates, KEY, make)
+    assert make.made == 2, "the new one is whole"
+
+
+async def test_what_happens_to_its_files_while_it_is_in_use_does_not_reach_its_copies(tmp_path: Path) -> None:
+    make = Maker()
+    with server(tmp_path) as templates:
+        async with templates.use(KEY, make) as template:
+            flip(tmp_path / name_of(KEY) / "memory")
+            fd = template.snapshot.memory_fd
+            assert os.pread(fd, len(MEMORY), 0) == MEMORY
+
+
+async def test_a_making_that_fails_leaves_nothing_and_the_next_one_tries_again(tmp_path: Path) -> None:
+    make = Maker()
+    make.fails = True
+    with server(tmp_path) as templates:
+        with pytest.raises(OSError, match="no room"):
+            await memory_of(templates, KEY, make)
+        assert names_in(tmp_path) == set()
+        make.fails = False
+        assert await memory_of(templates, KEY, make) == MEMORY
+
+
+async def test_of_two_servers_that_make_one_at_once_both_have_one(tmp_path: Path) -> None:
+    make = Maker()
+    with server(tmp_path) as one, server(tmp_path) as other:
+        got = await asyncio.gather(memory_of(one, KEY, make), memory_of(other, KEY, make))
+    assert list(got) == [MEMORY, MEMORY]
+    assert names_in(tmp_path) == {name_of(KEY)}
+
+
+async def test_what_a_maker_left_out_is_damage_and_no_template(tmp_path: Path) -> None:
+    async def make(folder: Path) -> None:
+        (folder / "memory").write_bytes(MEMORY)
+
+    with server(tmp_path) as templates:
+        with pytest.raises((Damaged, OSError)):
+            await memory_of(templates, KEY, make)
+        assert not templates.has(KEY)
+
+
+async def test_old_and_foreign_templates_are_collected_and_those_in_use_are_not(tmp_path: Path) -> None:
+    make = Maker()
+    keys = {name: {**KEY, "image": name} for name in ("current", "gone", "unused", "in use")}
+    with server(tmp_path) as templates:
+        for key in keys.values():
+            await memory_of(templates, key, make)
+    now_s = (tmp_path / name_of(keys["current"])).stat().st_mtime
+    long_ago = now_s - UNUSED_S - HOUR_S
+    os.utime(tmp_path / name_of(keys["unused"]), (long_ago, long_ago))
+    for name, age_s in ((".making-dead", 2 * HOUR_S), (".making-now", 60)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (now_s - age_s, now_s - age_s))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "template.json").write_text("{")
+    with server(tmp_path) as templates:
+        await memory_of(templates, keys["in use"], make)
+        removed = templates.collect(lambda key: key.get("image") in {"current", "unused"}, now_s)
+        kept = {name_of(keys["current"]), name_of(keys["in use"]), ".making-now"}
+        assert names_in(tmp_path) == kept
+        assert removed == 4
+        assert templates.collect(lambda key: True, now_s) == 0
+    assert make.made == len(keys)
+
+
+async def test_using_a_template_keeps_it_from_growing_old(tmp_path: Path) -> None:
+    make = Maker()
+    with server(tmp_path) as templates:
+        await memory_of(templates, KEY, make)
+    folder = tmp_path / name_of(KEY)
+    os.utime(folder, (0, 0))
+    with server(tmp_path) as templates:
+        await memory_of(templates, KEY, make)
+    assert folder.stat().st_mtime > 0
+
+
+async def test_more_templates_than_are_kept_in_memory_are_let_go_but_not_while_in_use(tmp_path: Path) -> None:
+    make = Maker()
+
+    def memfds() -> int:
+        links = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        return sum("caisson-template" in link for link in links)
+
+    before = memfds()
+    with server(tmp_path) as templates:
+        async with templates.use(KEY, make) as used:
+            for number in range(40):
+                await memory_of(templates, {**KEY, "ram_mb": str(number)}, make)
+            assert memfds() - before < 20
+            assert os.pread(used.snapshot.memory_fd, 1, 0) == b"m"
+    assert memfds() == before
