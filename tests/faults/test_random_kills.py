@@ -1,6 +1,7 @@
 """Whatever is killed at whatever moment: every acknowledged workload is there afterwards, with the truth about its end.
 
-A short run belongs to the suite. `make soak` makes a long one (`CAISSON_SOAK_KILLS`) and prints what was survived.
+A short run belongs to the suite. `make soak` makes a long one (`CAISSON_SOAK_KILLS`), on every isolation that
+`CAISSON_SOAK_ISOLATIONS` names, and prints what was survived.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.helpers.images import IMAGES_DIR, TEMPLATES_DIR
 from tests.helpers.leaks import assert_nothing_left
 from tests.helpers.processes import Process, descendants
 from tests.helpers.runs import events, logs, submit, wait
@@ -26,6 +28,8 @@ from tests.helpers.server import Server
 
 KILLS = int(os.environ.get("CAISSON_SOAK_KILLS", "6"))
 SEED = int(os.environ.get("CAISSON_SOAK_SEED", "1"))
+ISOLATIONS = os.environ.get("CAISSON_SOAK_ISOLATIONS", "isolate").split(",")
+RUNTIMES = {"isolate": "node", "gvisor": "python", "microvm": "python"}
 EXCUSES = {"node_lost", "sandbox_crashed", "start_failed", "shutdown"}
 """What may be said of a workload whose server or sandbox was killed; never that its program failed."""
 
@@ -39,18 +43,32 @@ class Known:
     outputs: dict[str, int] = field(default_factory=dict)
     seen: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     killed: Counter[str] = field(default_factory=Counter)
+    programs: Counter[str] = field(default_factory=Counter)
+    """What the processes of sandboxes were that were killed by themselves."""
+
+
+def program(runtime: str, number: int, pause_ms: int) -> str:
+    """Says its number, takes its time, returns its number."""
+    if runtime == "python":
+        return (
+            "import time\ndef handler(input):\n"
+            f"    print('line {number}', flush=True)\n    time.sleep({pause_ms / 1000})\n    return {number}\n"
+        )
+    return (
+        f"export default async () => {{ console.log('line {number}');"
+        f" await new Promise((go) => setTimeout(go, {pause_ms})); return {number}; }}"
+    )
 
 
 def load(http: httpx2.Client, chance: random.Random, known: Known) -> None:
     """Submit a handful of workloads, some of which take a while, and read a little of one's log."""
     for _ in range(chance.randint(2, 6)):
         number, pause_ms = len(known.outputs), chance.choice([0, 0, 50, 800])
-        code = (
-            f"export default async () => {{ console.log('line {number}');"
-            f" await new Promise((go) => setTimeout(go, {pause_ms})); return {number}; }}"
-        )
+        isolation = chance.choice(ISOLATIONS)
+        runtime = RUNTIMES[isolation]
+        code = program(runtime, number, pause_ms)
         more: dict[str, Any] = {"retries": 2, "idempotent": True} if chance.random() < 0.3 else {}
-        known.outputs[submit(http, code=code, **more)] = number
+        known.outputs[submit(http, code=code, runtime=runtime, isolation=isolation, **more)] = number
     if chance.random() < 0.5:
         workload_id = chance.choice(list(known.outputs)[-2:])
         name, line = next(events(http, workload_id))
@@ -65,7 +83,9 @@ def strike(server: Server, chance: random.Random, known: Known) -> None:
     sandboxes = sorted(descendants(server.process.pid), key=lambda process: process.pid)
     if victim == "sandbox" and not sandboxes:
         victim = "server"
-    targets = [chance.choice(sandboxes).pid] if victim == "sandbox" else []
+    chosen = [chance.choice(sandboxes)] if victim == "sandbox" else []
+    known.programs.update(process.name for process in chosen)
+    targets = [process.pid for process in chosen]
     if victim == "everything":
         targets = [process.pid for process in sandboxes]
     for pid in targets:
@@ -96,6 +116,9 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_left(start_server: Callable
     chance, known = random.Random(SEED), Known()
     before = descendants(os.getpid())
     settings: dict[str, Any] = {"node_id": "cat", "max_running": 3, "warm_node": 2, "warm_wasm": 0}
+    settings |= {"backends": ",".join(ISOLATIONS)}
+    if ISOLATIONS != ["isolate"]:
+        settings |= {"images_dir": IMAGES_DIR, "templates_dir": TEMPLATES_DIR, "microvm_emulation": "true"}
     server = start_server(**settings)
     ready_ms: list[float] = []
     for _ in range(KILLS):
@@ -111,7 +134,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_left(start_server: Callable
     ends: Counter[str] = Counter()
     with server.client() as http:
         for workload_id, number in known.outputs.items():
-            ended = wait(http, workload_id)
+            ended = wait(http, workload_id, 300)
             if ended["status"] == "completed":
                 assert ended["output"] == number
                 assert [line["line"] for line in logs(http, workload_id)][-1:] == [f"line {number}"]
@@ -132,6 +155,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_left(start_server: Callable
             {
                 "kills": known.killed.total(),
                 "of": known.killed,
+                "of sandboxes": known.programs,
                 "acknowledged": len(known.outputs),
                 "lost": 0,
                 "left": len(orphans),

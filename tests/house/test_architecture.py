@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,3 +77,9 @@ def test_no_module_imports_itself_through_others() -> None:
 
     for module in graph:
         visit(module, ())
+
+
+def test_no_pipe_is_given_to_the_loop_which_would_close_it_twice() -> None:
+    """See `host/pipes.py`: the second time it may be another's, opened under the same number."""
+    users = [name for name, path in MODULES.items() if re.search(r"\.connect_(read|write)_pipe\(", path.read_text())]
+    assert users == []

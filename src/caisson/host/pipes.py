@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from pathlib import Path
 
 PIPE_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
 
 
 class Feeder:
@@ -87,6 +89,25 @@ async def readable(fd: int) -> None:
         loop.remove_reader(fd)
 
 
+async def pieces(fd: int) -> AsyncGenerator[bytes]:
+    """What arrives in a pipe until its last writer is gone. The descriptor stays the caller's, and is not to be closed
+    before this has ended.
+
+    A loop's own `connect_read_pipe` is not to be used: uvloop (0.22) closes its descriptor twice, the second time
+    maybe what another thread has opened under the same number.
+    """
+    os.set_blocking(fd, False)
+    while True:
+        await readable(fd)
+        try:
+            data = os.read(fd, READ_BYTES)
+        except BlockingIOError:
+            continue
+        if not data:
+            return
+        yield data
+
+
 def enlarge(fd: int) -> None:
     """Let a pipe hold more, so that a chatty program and its reader change turns less often."""
     with suppress(OSError):  # an unprivileged user has a budget for pipes; a small pipe works as well
@@ -125,7 +146,7 @@ class Tail:
 
     def _read(self) -> None:
         try:
-            data = os.read(self._fd, 64 * 1024)
+            data = os.read(self._fd, READ_BYTES)
         except BlockingIOError:
             return
         if data:

@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from io import FileIO
 
@@ -16,13 +16,13 @@ import structlog
 from caisson.errors import CaissonError
 from caisson.host.birthmark import own_mark
 from caisson.host.pidfd import Followed
+from caisson.host.pipes import pieces
 from caisson.host.shield import uninterrupted
 
 logger = structlog.get_logger(__name__)
 
 SAFE_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 """What a helper program gets instead of the server's environment, which may hold secrets."""
-READ_BYTES = 64 * 1024
 
 
 class CommandFailed(CaissonError):
@@ -179,13 +179,8 @@ def _file_of(data: bytes) -> FileIO:
 
 async def _drain(pipe: FileIO, limit: int) -> bytes:
     """Read to the end of a pipe, keeping the first `limit` bytes: a full pipe would stop the program."""
-    reader = asyncio.StreamReader(limit=READ_BYTES)
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     kept = bytearray()
-    try:
-        while data := await reader.read(READ_BYTES):
+    async with aclosing(pieces(pipe.fileno())) as arriving:
+        async for data in arriving:
             kept += data[: limit - len(kept)]
-    finally:
-        transport.close()
     return bytes(kept)

@@ -10,9 +10,10 @@ import shutil
 import signal
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 
+from caisson.host.pipes import pieces
 from caisson.host.process import SAFE_ENV, Process, run, spawn
 from caisson.images.definitions import Definition
 from caisson.images.errors import BuildFailed
@@ -20,6 +21,7 @@ from caisson.images.errors import BuildFailed
 TIMEOUT_S = 3600
 TERMINATE_S = 15
 KEPT_LINES = 60
+_LINE_BYTES = 1 << 20
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 _NEEDED_APT_OPTIONS = re.compile(r'^Acquire::(https?::|Check-|Retries|ForceIPv|Languages).* "[^"]+";$')
 """How this machine reaches its package servers; nothing that says which packages to trust."""
@@ -109,21 +111,24 @@ def _environment(definition: Definition) -> dict[str, str]:
 
 async def _read_lines(descriptor: int, lines: deque[str], told: Callable[[str], None]) -> None:
     """Pass on the output until its last writer is gone."""
-    stream = asyncio.StreamReader(limit=1 << 20)
-    loop = asyncio.get_running_loop()
-    pipe = os.fdopen(os.dup(descriptor), "rb", buffering=0)
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
-    try:
-        while line := await stream.readline():
-            # Progress on one line comes with carriage returns.
-            text = line.decode("utf-8", "replace").rstrip().rpartition("\r")[2]
-            if text:
-                lines.append(text)
-                for said, step in _STEPS.items():
-                    if text.startswith(said):
-                        told(step)
-    finally:
-        transport.close()
+
+    def tell(line: bytes) -> None:
+        # Progress on one line comes with carriage returns.
+        text = line.decode("utf-8", "replace").rstrip().rpartition("\r")[2]
+        if text:
+            lines.append(text)
+            for said, step in _STEPS.items():
+                if text.startswith(said):
+                    told(step)
+
+    rest = b""
+    async with aclosing(pieces(descriptor)) as arriving:
+        async for data in arriving:
+            *whole, rest = (rest + data).split(b"\n")
+            for line in whole:
+                tell(line)
+            rest = rest[-_LINE_BYTES:]
+    tell(rest)
 
 
 async def _terminate(process: Process) -> None:
