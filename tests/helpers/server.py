@@ -136,4 +136,7 @@ def wait_for_ready(server: Server) -> None:
         return False
 
     with server.client(timeout_s=5) as http:
-        wait_until(ready, f"the server to be ready:\n{server.log()[-4000:]}", START_TIMEOUT_S)
+        try:
+            wait_until(ready, "the server to be ready", START_TIMEOUT_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{server.log()[-4000:]}") from None

@@ -104,12 +104,12 @@ class Dispatcher:
                 await discard(path)
 
     async def drain(self, grace_s: float) -> None:
-        """Begin nothing more, give what runs `grace_s` seconds, kill the rest; what waits stays pending."""
+        """Begin nothing more, give what runs `grace_s` seconds, kill the rest; what waits is for the next start."""
         self.draining = True
         self._changes.wake()
         for live in self:
             live.log.wake()
-            if live.workload.status is Status.PENDING and not live.attached:
+            if not live.attached:
                 live.defer()
         await self._wait_for_all(grace_s)
         for live in self:

@@ -320,7 +320,7 @@ class Engine:
         return await self._store.problem()
 
     async def drain(self, grace_s: float) -> None:
-        """Accept nothing more, give running workloads `grace_s` seconds, kill the rest; what waits stays pending."""
+        """Accept nothing more, give what runs `grace_s` seconds, kill the rest; what waits is for the next start."""
         await self._dispatcher.drain(grace_s)
 
     async def _admit(self, submission: Submission, *, attached: bool) -> Live | str:

@@ -35,6 +35,8 @@ class Live:
     """Set when the terminal state is in the store, or cannot be put there (then `failure` says why)."""
     failure: CaissonError | None = None
     kill_reason: Reason | None = None
+    begun: bool = False
+    """True once it has a sandbox of this server's; its status may tell of one before a restart."""
     settling: bool = False
     """True from the moment the outcome is decided: too late to end it otherwise."""
     task: asyncio.Task[None] | None = None
@@ -51,6 +53,6 @@ class Live:
             self.task.cancel()
 
     def defer(self) -> None:
-        """Leave it pending in the store, for the next start of the server. Only while it waits for its place."""
-        if self.kill_reason is None and not self.settling and self.task is not None:
+        """Leave it unfinished in the store, for the next start of the server. Only while it has no sandbox here."""
+        if not self.begun and self.kill_reason is None and not self.settling and self.task is not None:
             self.task.cancel()

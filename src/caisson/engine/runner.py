@@ -66,6 +66,7 @@ class Runner:
             live.update(timings=Timings(queued_ms=_ms_since(live.accepted_at)))
             while await self._fails_by_no_fault_of_its_own(live, isolation, seen):
                 live.log.cut()
+                live.begun = False
                 seen = Seen()
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -123,6 +124,7 @@ class Runner:
     async def _begin(
         self, live: Live, isolation: Isolation, kind: StartKind, asked_at: float, sandbox: Sandbox
     ) -> None:
+        live.begun = True
         start_ms = _ms_since(asked_at)
         metrics.sandbox_start_seconds.labels(isolation, kind).observe(start_ms / 1000)
         first = live.workload.status is Status.PENDING
