@@ -7,13 +7,14 @@ import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { inspect } from "node:util";
 import vm from "node:vm";
 import { Writable } from "node:stream";
 
 const CHANNEL = 3;
 const WORK = process.cwd() + "/";
+const require = createRequire(import.meta.url);
 const WORK_URL = pathToFileURL(WORK).href;
 const SELF_URL = import.meta.url;
 const MOST_BYTES = 60_000; // of one frame to the agent, which accepts a little more
@@ -21,6 +22,7 @@ const HEADER_BYTES = 9;
 const START_ANEW = 75; // the exit code by which the agent knows that it is to start this harness again
 const CHECKED_MOST = 20; // files that are looked through for a syntax error
 const KEEP_ALIVE_MS = 0x7fffffff;
+const READ_BYTES = 1 << 16;
 
 const READY = 0x02, STARTED = 0x04, STDOUT = 0x10, STDERR = 0x11, RESULT = 0x12, EXCEPTION = 0x13, EXIT = 0x14;
 const START = 0x42, RENEW = 0x45;
@@ -48,10 +50,12 @@ const sleeper = new Int32Array(new SharedArrayBuffer(4));
 const sleep = Atomics.wait;
 const reallyExit = process.reallyExit.bind(process);
 const split = uncurry(String.prototype.split);
+const endsWith = uncurry(String.prototype.endsWith);
 const startsWith = uncurry(String.prototype.startsWith);
 const includes = uncurry(String.prototype.includes);
 const replaceAll = uncurry(String.prototype.replaceAll);
 const toText = String;
+const NOTHING = new Bytes(0);
 
 function writeAll(bytes) {
   const total = byteLength(bytes);
@@ -66,16 +70,20 @@ function writeAll(bytes) {
   }
 }
 
-function send(type, payload = new Bytes(0)) {
+function frame(type, payload) {
+  const bytes = new Bytes(HEADER_BYTES + byteLength(payload));
+  setUint32(new View(bufferOf(bytes)), 0, byteLength(payload));
+  bytes[4] = type;
+  copyInto(bytes, payload, HEADER_BYTES);
+  return bytes;
+}
+
+function send(type, payload = NOTHING) {
   const total = byteLength(payload);
   let offset = 0;
   do {
     const length = total - offset < MOST_BYTES ? total - offset : MOST_BYTES;
-    const frame = new Bytes(HEADER_BYTES + length);
-    setUint32(new View(bufferOf(frame)), 0, length);
-    frame[4] = type;
-    copyInto(frame, subarray(payload, offset, offset + length), HEADER_BYTES);
-    writeAll(frame);
+    writeAll(frame(type, subarray(payload, offset, offset + length)));
     offset += length;
   } while (offset < total);
 }
@@ -97,20 +105,30 @@ function joined(one, two, three) {
   return bytes;
 }
 
+let received = Buffer.alloc(READ_BYTES), begin = 0, end = 0;
+
+// The next bytes of the channel, good until the next call.
 function readExactly(length) {
-  const bytes = Buffer.allocUnsafe(length);
-  for (let got = 0; got < length;) {
-    const count = readSync(CHANNEL, bytes, got, length - got);
+  if (begin + length > received.length) {
+    const larger = received.length < length ? Buffer.alloc(length) : received;
+    end = received.copy(larger, 0, begin, end);
+    received = larger;
+    begin = 0;
+  }
+  while (end - begin < length) {
+    const count = readSync(CHANNEL, received, end, received.length - end);
     // The agent is gone, and with it the reason to be.
     if (count === 0) reallyExit(0);
-    got += count;
+    end += count;
   }
-  return bytes;
+  begin += length;
+  return received.subarray(begin - length, begin);
 }
 
 function receive() {
   const header = readExactly(HEADER_BYTES);
-  return { type: header[4], payload: readExactly(header.readUInt32BE(0)) };
+  const type = header[4];
+  return { type, payload: readExactly(header.readUInt32BE(0)) };
 }
 
 function receiveStart() {
@@ -224,13 +242,19 @@ const hint = (text) =>
   renamed.some(({ given }) => /\.[mc]?tsx?$/.test(given)) || /\.[mc]?tsx?\b/.test(text)
     ? "\nTypeScript's own syntax, and files of it besides the entry, need isolation `isolate`." : "";
 
-// The agent ends this process at once; its own way to its end would be part of what the host waits for.
-function finish(code) {
+// Tells the end, together with the result if it is small: one write less. The agent ends this process at once; its own
+// way to its end would be part of what the host waits for.
+function finish(code, result) {
   const bytes = new Bytes(13);
   bytes[0] = tag.code;
   bytes[4] = 8;
   bytes[12] = code;
-  send(EXIT, bytes);
+  if (result && byteLength(result) <= MOST_BYTES) {
+    writeAll(joined(frame(RESULT, result), frame(EXIT, bytes), NOTHING));
+  } else {
+    if (result) send(RESULT, result);
+    send(EXIT, bytes);
+  }
   readSync(CHANNEL, bytes, 0, 1);
   reallyExit(code);
 }
@@ -309,9 +333,21 @@ function hasPackage(folder) {
   return false;
 }
 
+// At once where this Node.js can: `import` asks other threads for the file, four times, and in gVisor each costs.
+function loadAtOnce(entry) {
+  if (!process.features.require_module || !endsWith(entry, ".mjs")) return undefined;
+  try {
+    return require(entry);
+  } catch (error) {
+    // It waits at its top. Nothing of it has run yet.
+    if (error?.code === "ERR_REQUIRE_ASYNC_MODULE") return undefined;
+    throw error;
+  }
+}
+
 // The function of a workload, or undefined if it is a program.
 async function load(entry) {
-  const module = await import(pathToFileURL(entry).href);
+  const module = loadAtOnce(entry) ?? await import(pathToFileURL(entry).href);
   const main = module.default;
   // An ES module compiled to CommonJS has its default export one step deeper.
   return typeof main?.default === "function" && main.__esModule ? main.default : main;
@@ -323,9 +359,11 @@ replaceOutputs();
 // Each thing is done once before it counts: V8 compiles a function when it is first called.
 isModule("import 'a'", "warm");
 cleaned(inspect(new Error("warm")));
-createRequire(SELF_URL);
 stringify(parse("null"));
 await import("data:text/javascript,export default 1");
+loadAtOnce(fileURLToPath(new URL("rehearsal.mjs", SELF_URL)));
+readStart(Buffer.from(joined(field(tag.entrypoint, "a", 1), field(tag.input, "b", 1), field(tag.outputPath, "c", 1))));
+fs.existsSync(WORK + "rehearsal");
 send(READY, field(tag.runtimeVersion, "node " + process.version.slice(1), 200));
 
 const start = receiveStart();
@@ -341,12 +379,15 @@ try {
 if (typeof main === "function" && !ended) {
   try {
     const output = stringify(await main(parse(start.input)));
-    send(RESULT, encode(output === undefined ? "null" : output));
-    ended = true;
     // Set, or Node.js takes this module, which is not at its end, for one that waits for something that never comes.
     process.exitCode ??= 0;
-    process.emit("exit", process.exitCode);
-    finish(process.exitCode & 0xff);
+    ended = true;
+    try {
+      process.emit("exit", process.exitCode);
+    } catch {
+      // The function has returned, and that is what counts.
+    }
+    finish(process.exitCode & 0xff, encode(output === undefined ? "null" : output));
   } catch (error) {
     fail(error, false);
   }

@@ -1,0 +1,2 @@
+// Loaded once before it counts, see node.mjs.
+export default () => null;
