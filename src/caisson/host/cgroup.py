@@ -118,13 +118,17 @@ class Group:
             with suppress(CgroupError):
                 _write(memory / "memory.max_usage_in_bytes", 0, must_exist=True)
 
+    def cpu_us(self) -> int | None:
+        """CPU time the group has used so far; None where no controller counts it."""
+        if folder := self._folders.get("cpuacct"):
+            return _number(folder / "cpuacct.usage", scale=1_000)
+        if folder := self._folders.get("cpu"):
+            return _member(folder / "cpu.stat", "usage_usec")
+        return None
+
     def read(self) -> Reading:
         """What the group has used so far."""
-        cpu_us = None
-        if folder := self._folders.get("cpuacct"):
-            cpu_us = _number(folder / "cpuacct.usage", scale=1_000)
-        elif folder := self._folders.get("cpu"):
-            cpu_us = _member(folder / "cpu.stat", "usage_usec")
+        cpu_us = self.cpu_us()
         memory = self._folders.get("memory")
         if memory is None:
             return Reading(cpu_us, None, 0)

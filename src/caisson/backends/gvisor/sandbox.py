@@ -40,6 +40,11 @@ def waiting_limits(spec: SandboxSpec) -> Limits:
     return Limits(cpus=None, mem_bytes=_total_bytes(default.mem_mb, spec.disk_mb), pids=PIDS)
 
 
+def job_limits(resources: Resources, spec: SandboxSpec) -> Limits:
+    """What it may use from then on; the rest stays as it was."""
+    return Limits(cpus=resources.cpus, mem_bytes=_total_bytes(resources.mem_mb, spec.disk_mb))
+
+
 class GvisorSandbox:
     """A `Sandbox` of the contract."""
 
@@ -63,6 +68,8 @@ class GvisorSandbox:
         self._root: Root | None = None
         self._slot: Slot | None = None
         self._binaries: Binaries | None = None
+        self._ended = False
+        """The program has; what it used was read then, and everything of it goes away now."""
 
     def furnish(self, root: Root, binaries: Binaries, slot: Slot | None) -> None:
         """Tell it of its root, of programs compiled before, and of its network."""
@@ -92,7 +99,7 @@ class GvisorSandbox:
 
     def usage(self) -> Usage:
         """See `Sandbox.usage`."""
-        used = self._meter.read()
+        used = self._meter.last if self._ended else self._meter.read()
         if self._slot is None:
             return used
         traffic = self._slot.counters()
@@ -106,8 +113,11 @@ class GvisorSandbox:
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:
         """See `Sandbox.run`."""
         resources = job.resources
+        limits, present = job_limits(resources, self.spec), waiting_limits(self.spec)
+        if limits.mem_bytes == present.mem_bytes:
+            limits = replace(limits, mem_bytes=None)
         try:
-            self._group.limit(Limits(resources.cpus, _total_bytes(resources.mem_mb, self.spec.disk_mb), PIDS))
+            self._group.limit(limits)
         except CgroupError as error:
             raise StartFailed("the sandbox could not be given its limits", detail=f"{self.id}: {error}") from error
         self._meter.begin()
@@ -118,6 +128,7 @@ class GvisorSandbox:
                 async for event in events:
                     if isinstance(event, Exited):
                         self._meter.read()
+                        self._ended = True
                         event = replace(event, out_of_memory=event.out_of_memory or self._out_of_memory())
                     yield event
         except SandboxCrashed as error:
@@ -162,11 +173,12 @@ class GvisorSandbox:
 
     def _out_of_memory(self) -> bool:
         exceeded = self._watch is not None and self._watch.excess is Excess.MEMORY
-        return exceeded or self._group.read().oom_kills > 0
+        return exceeded or self._meter.oom_kills > 0
 
     def _explain(self) -> list[Event] | None:
         """Why a sandbox died, if it was a limit of its program's."""
         end = Exited(signal=signal.SIGKILL)
+        self._meter.read()
         if self._out_of_memory():
             return [replace(end, out_of_memory=True)]
         if self._watch is not None and self._watch.excess is Excess.DISK:

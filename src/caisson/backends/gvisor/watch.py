@@ -69,30 +69,42 @@ class Meter:
     def __init__(self, group: Group) -> None:
         self._group = group
         self._cpu_us_before = 0
-        self._last = Usage()
+        self._seen = self._told = Usage()
+        self.oom_kills = 0
+        """As of the last reading."""
 
     def begin(self) -> None:
         """Count from now on."""
         self._group.reset_peak()
-        self._cpu_us_before = self._group.read().cpu_us or 0
+        self._cpu_us_before = self._group.cpu_us() or 0
 
     def account(self, cpu_us: int | None, peak_bytes: int | None) -> None:
         """What the agent says of the program, which counts where there is no control group to ask."""
-        self._last = Usage(
+        self._told = Usage(
             cpu_ms=None if cpu_us is None else cpu_us / 1000,
             peak_mem_mb=None if peak_bytes is None else round(peak_bytes / _MIB, 1),
+        )
+
+    @property
+    def last(self) -> Usage:
+        """What was used up to the last reading."""
+        seen, told = self._seen, self._told
+        return Usage(
+            cpu_ms=told.cpu_ms if seen.cpu_ms is None else seen.cpu_ms,
+            peak_mem_mb=told.peak_mem_mb if seen.peak_mem_mb is None else seen.peak_mem_mb,
         )
 
     def read(self) -> Usage:
         """What was used so far; the last known values once the sandbox is gone."""
         now = self._group.read()
+        self.oom_kills = max(self.oom_kills, now.oom_kills)
         cpu_ms = None if now.cpu_us is None else round(max(0, now.cpu_us - self._cpu_us_before) / 1000, 3)
         peak_mb = None if now.peak_bytes is None else round(now.peak_bytes / _MIB, 1)
-        self._last = Usage(
-            cpu_ms=self._last.cpu_ms if cpu_ms is None else cpu_ms,
-            peak_mem_mb=self._last.peak_mem_mb if peak_mb is None else peak_mb,
+        self._seen = Usage(
+            cpu_ms=self._seen.cpu_ms if cpu_ms is None else cpu_ms,
+            peak_mem_mb=self._seen.peak_mem_mb if peak_mb is None else peak_mb,
         )
-        return self._last
+        return self.last
 
 
 def shorten_logs(folder: Path) -> None:
