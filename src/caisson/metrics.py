@@ -67,6 +67,14 @@ machine_templates_built = Counter("caisson_machine_templates_built_total", "Mach
 machines_failed = Counter(
     "caisson_machines_failed_total", "Virtual machines that did not come up, or did not last.", ["vmm", "reason"]
 )
+firecracker_events = Counter(
+    "caisson_firecracker_events_total", "What Firecracker counted of its machines that have ended.", ["event"]
+)
+firecracker_start_cpu_seconds = Histogram(
+    "caisson_firecracker_start_cpu_seconds",
+    "CPU time of a Firecracker from its start until it listens.",
+    buckets=(0.001, 0.0025, 0.005, 0.008, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
+)
 log_lines_stored = Counter("caisson_log_lines_stored_total", "Log lines committed to the store.")
 log_streams_open = Gauge("caisson_log_streams_open", "Readers connected to a log stream.")
 event_streams_open = Gauge("caisson_event_streams_open", "Readers connected to any other stream of events.")
@@ -81,6 +89,17 @@ def open_log_streams() -> int:
 
 LEFTOVERS = ("process", "sandbox", "network", "file")
 VMMS = ("firecracker", "qemu")
+FIRECRACKER_EVENTS = (
+    "vcpu_failed",
+    "system_call_denied",
+    "fault_signal",
+    "disk_failed",
+    "disk_throttled",
+    "network_failed",
+    "network_throttled",
+    "channel_failed",
+    "console_byte_dropped",
+)
 MACHINE_FAILURES = ("boot", "restore", "save", "wake", "panic", "silent", "died")
 
 
@@ -93,6 +112,8 @@ def _create_labels() -> None:
         machine_templates_built.labels(vmm)
         for failure in MACHINE_FAILURES:
             machines_failed.labels(vmm, failure)
+    for event in FIRECRACKER_EVENTS:
+        firecracker_events.labels(event)
     for runtime in Runtime:
         workloads_accepted.labels(runtime)
     for kind in LEFTOVERS:

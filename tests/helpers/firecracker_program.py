@@ -14,6 +14,9 @@ from pathlib import Path
 from tests.helpers.firecracker import FakeFirecracker, reply
 
 RAM_BYTES = 4 << 20
+METRICS = (
+    '{"vcpu":{"failures":1},"uart":{"rate_limiter_dropped_bytes":2},"api_server":{"process_startup_time_cpu_us":0}}'
+)
 
 
 def write(fifo: str, text: str) -> None:
@@ -47,7 +50,7 @@ class Program(FakeFirecracker):
                 asyncio.get_running_loop().call_later(0.05, os._exit, 0)
             await asyncio.start_unix_server(echo, "v.sock")
         if asked.path == "/actions" and asked.body["action_type"] == "FlushMetrics":
-            write("metrics.fifo", '{"vcpu":{"failures":0}}\n')
+            write("metrics.fifo", METRICS + "\n")
         if asked.path == "/snapshot/create":
             save(hostile=self.mode == "hostile")
         return None

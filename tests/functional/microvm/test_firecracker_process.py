@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import shutil
@@ -11,13 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from caisson.backends.microvm.firecracker import api as api_module
 from caisson.backends.microvm.firecracker.jailer import Programs
 from caisson.backends.microvm.firecracker.vmm import FirecrackerVmm
 from caisson.backends.microvm.vmm import Drive, EndKind, Home, Kernel, Machine, MachineConfig, Snapshot, VmmError
 from caisson.host.cgroup import node_tree
-from tests.helpers.firecracker_program import RAM_BYTES
+from tests.helpers.firecracker_program import METRICS, RAM_BYTES
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = [
@@ -83,7 +86,7 @@ async def test_a_machine_is_spoken_to_stopped_saved_and_gone(
         finally:
             os.close(fd)
         assert await machine.console() == b"booting\n"
-        assert await machine.metrics() == {"vcpu": {"failures": 0}}  # type: ignore[attr-defined] # Firecracker's own
+        assert await machine.metrics() == json.loads(METRICS)  # type: ignore[attr-defined] # Firecracker's own
         await machine.pause()
         await machine.save(saved)
     assert_gone(home)
@@ -96,6 +99,27 @@ async def test_a_machine_is_spoken_to_stopped_saved_and_gone(
         await machine.resume()
     assert_gone(home)
     assert (tmp_path / "root.erofs").read_text() == "root.erofs"
+
+
+async def test_what_firecracker_counted_and_logged_is_in_the_server_s_metrics_and_log(
+    vmm: Callable[[str], FirecrackerVmm], config: MachineConfig, home: Home
+) -> None:
+    def counted(event: str) -> float:
+        return REGISTRY.get_sample_value("caisson_firecracker_events_total", {"event": event}) or 0
+
+    before = {event: counted(event) for event in ("vcpu_failed", "console_byte_dropped", "disk_failed")}
+    with capture_logs() as logs:
+        async with vmm("well").boot(config, home):
+            pass
+        # A stopped one can be asked nothing, and is not waited for.
+        async with vmm("well").boot(config, home) as machine:
+            await machine.pause()
+    assert counted("vcpu_failed") == before["vcpu_failed"] + 1
+    assert counted("console_byte_dropped") == before["console_byte_dropped"] + 2
+    assert counted("disk_failed") == before["disk_failed"]
+    told = [line for line in logs if line["event"] == "what Firecracker logged"]
+    assert [(line["machine"], line["log"]) for line in told] == [("machine", "a word for the log")] * 2
+    assert told[0]["vcpu_failed"] == 1
 
 
 async def test_a_machine_that_waits_uses_no_cpu_and_can_still_be_killed(

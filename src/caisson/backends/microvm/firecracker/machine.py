@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import Mapping
@@ -12,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+from caisson.backends.microvm.firecracker import counters
 from caisson.backends.microvm.firecracker.api import Api
 from caisson.backends.microvm.firecracker.plan import MEMORY, PORT, STATE, VSOCK, saving
 from caisson.backends.microvm.firecracker.root import Root
@@ -20,6 +22,8 @@ from caisson.backends.microvm.memory import copy_sparse
 from caisson.backends.microvm.vmm import End, EndKind, VmmError
 from caisson.host.jailed import Jailed
 from caisson.host.pipes import Tail
+
+logger = structlog.get_logger(__name__)
 
 CONSOLE_BYTES = 64 * 1024
 LOG_BYTES = 16 * 1024
@@ -67,6 +71,7 @@ class FirecrackerMachine:
         self._to_save = to_save
         self._running = running
         self._killed = False
+        self._stopped = False
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -94,6 +99,7 @@ class FirecrackerMachine:
             await self._api.pause()
         else:
             (await self._process.inner()).send(signal.SIGSTOP)
+            self._stopped = True
 
     async def resume(self) -> None:
         """See `Machine.resume`."""
@@ -102,6 +108,7 @@ class FirecrackerMachine:
             self._running = True
         else:
             (await self._process.inner()).send(signal.SIGCONT)
+            self._stopped = False
 
     async def save(self, folder: Path) -> None:
         """See `Machine.save`."""
@@ -115,12 +122,28 @@ class FirecrackerMachine:
         return self._words.console.data
 
     async def metrics(self) -> Mapping[str, Any]:
-        """Firecracker's own counters, by device; empty if it does not tell them in time. Not while it is paused."""
-        with suppress(VmmError, TimeoutError):
-            async with asyncio.timeout(_METRICS_TIMEOUT_S):
-                # They are in the pipe when this is answered.
-                await self._api.flush_metrics()
-        return _last_object(self._words.metrics.data)
+        """Firecracker's own counters since it told them last, by device; empty if it does not tell them in time.
+
+        One that is stopped tells none.
+        """
+        told = counters.sets_in(await self._told())
+        return told[-1] if told else {}
+
+    async def account(self, name: str) -> None:
+        """Before its end: have its counters in the server's metrics, and its log in the server's log."""
+        counted = counters.report(await self._told())
+        if said := self._words.log.text[-_SHOWN_CHARS:]:
+            logger.warning("what Firecracker logged", machine=name, log=said, **counted)
+        elif counted:
+            logger.debug("what Firecracker counted", machine=name, **counted)
+
+    async def _told(self) -> bytes:
+        if not self._stopped and not self._process.ended:
+            with suppress(VmmError, TimeoutError):
+                async with asyncio.timeout(_METRICS_TIMEOUT_S):
+                    # They are in the pipe when this is answered.
+                    await self._api.flush_metrics()
+        return self._words.metrics.data
 
     async def wait(self) -> End:
         """See `Machine.wait`."""
@@ -152,13 +175,3 @@ def _take(root: Root, name: str, target: Path, limit: int) -> None:
     finally:
         os.close(source)
         root.remove(name)
-
-
-def _last_object(data: bytes) -> Mapping[str, Any]:
-    """The last whole line that is a JSON object."""
-    for line in reversed(data.split(b"\n")[:-1]):
-        with suppress(ValueError):
-            found = json.loads(line)
-            if isinstance(found, dict):
-                return found
-    return {}

@@ -144,6 +144,7 @@ class FirecrackerVmm:
             raise VmmError(f"Firecracker did not come up: {words.last or error}") from error
         running = snapshot is None
         machine = FirecrackerMachine(process, api, root, words, ram_mb=config.ram_mb, to_save=to_save, running=running)
+        stack.push_async_callback(machine.account, home.id)
         return machine, api
 
 
