@@ -36,10 +36,12 @@ def provide_guest_images() -> None:
 
 def guest_images() -> Catalog:
     """The catalogue with all images in it; skips the test where they could not be built."""
+    catalog = Catalog(IMAGES_DIR)
     lacking = [program for program in NEEDED if shutil.which(program) is None]
-    if lacking:
+    # The lab, which can build none, is given some; each test skips what it has no image for.
+    if lacking and not catalog.images():
         pytest.skip(f"no guest images without {' and '.join(lacking)}")
-    return Catalog(IMAGES_DIR)
+    return catalog
 
 
 def small_image(
