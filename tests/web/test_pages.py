@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import re
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +137,42 @@ def test_a_workload_can_be_run_again_and_edited(done: dict[str, Any], web: Windo
     web.page.locator(".cm-content", has_text="onerror").wait_for()
     web("settings-labels").click()
     assert web("field-labels").input_value() == "web=hostile"
+
+
+def test_run_again_and_the_output_keep_every_digit(web: Window, http: httpx2.Client) -> None:
+    code = "import fs from 'node:fs'; fs.writeFileSync(process.env.CAISSON_OUTPUT, fs.readFileSync(0));"
+    spec = json.dumps({"runtime": "node", "code": code})[:-1] + ', "input": [12345678901234567891, 1.0]}'
+    answer = http.post("/v1/workloads", content=spec, headers={"Content-Type": "application/json"})
+    assert "12345678901234567891" in answer.text
+    before = answer.json()["id"]
+    for again in (False, True):
+        web.page.goto(f"/workloads/{before}")
+        if again:
+            web("run-again").click()
+            web.page.wait_for_url(lambda url: re.search(r"/workloads/\w+$", url) is not None and before not in url)
+        web.until("workload", status="completed")
+        assert "12345678901234567891" in web("output").inner_text()
+        assert "1.0" in web("output").inner_text()
+    web("edit-and-run").click()
+    web.page.wait_for_url("**/new")
+    assert "12345678901234567891" in web("field-input").input_value()
+    web("settings-code").click()
+    assert "12345678901234567891" in web("snippet-text").inner_text()
+
+
+def test_code_that_came_as_an_archive_is_not_kept_and_the_page_says_so(web: Window, http: httpx2.Client) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        info = tarfile.TarInfo("main.js")
+        info.size = 1
+        tar.addfile(info, io.BytesIO(b"1"))
+    archive = base64.b64encode(buffer.getvalue()).decode()
+    made = http.post("/v1/workloads", json={"runtime": "node", "code_archive": archive}).json()
+    web.open(f"/workloads/{made['id']}")
+    web("run-again").click()
+    web.page.get_by_text("came as an archive, which the server does not keep").wait_for()
+    web("edit-and-run").click()
+    web("trouble").get_by_text("came as an archive").wait_for()
 
 
 def test_backends_and_nodes_show_what_the_server_says(web: Window, http: httpx2.Client) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from caisson.images.catalog import Catalog
 from tests.helpers.browser import Open, Window
+from tests.helpers.images import TEMPLATES_DIR
 from tests.helpers.server import Server, wait_until
 
 EXAMPLES = ("python", "node", "go", "bash", "wasm")
@@ -32,22 +33,32 @@ def metric(http: httpx2.Client, name: str) -> int:
 def test_the_example_of_each_runtime_runs_on_each_isolation_that_can(
     open_window: Open, start_server: Callable[..., Server], images: Catalog
 ) -> None:
-    server = start_server(backends="isolate,gvisor", images_dir=images.folder)
+    """Machines run the shell alone: other languages take long where they are emulated, and the page is the same."""
+    server = start_server(
+        backends="isolate,gvisor,microvm",
+        images_dir=images.folder,
+        templates_dir=TEMPLATES_DIR,
+        microvm_emulation="true",
+        warm_microvm_python=0,
+        start_timeout_s=60,
+    )
     with server.client() as http:
         able = {view["isolation"]: view["runtimes"] for view in http.get("/v1/backends").json()}
     web = open_window(server.url)
     web.open("/new")
     for isolation, runtimes in able.items():
-        for runtime in set(runtimes) & set(EXAMPLES):
+        wanted = {"bash"} if isolation == "microvm" else set(EXAMPLES)
+        for runtime in set(runtimes) & wanted:
             web("example").select_option(ONLY_PLAIN.get((isolation, runtime), runtime))
             web(f"isolation-{isolation}").check(force=True)
-            before = web("result").get_attribute("data-workload") if web("result").count() else ""
-            web("run").click()
-            web.page.locator(f'[data-testid="result"]:not([data-workload="{before}"])').wait_for()
+            web.run_once_more()
             web.until("result", status="completed")
             web.until("logs", connection="over")
             # The module of the example for WebAssembly has no output.
             assert runtime == "wasm" or web("output").inner_text()
+    if "bash" in able["microvm"]:
+        web("result-link").click()
+        assert "Restore" in web("machine").inner_text() or "Boot" in web("machine").inner_text()
 
 
 def test_several_files_are_one_program(web: Window) -> None:
@@ -190,6 +201,20 @@ def test_a_trace_leads_to_the_line_in_the_editor(web: Window) -> None:
     web.page.locator('[data-testid="tab"][data-path="lib/bad.ts"][aria-pressed="true"]').wait_for()
     web.page.locator(".cm-activeLineGutter", has_text="3").first.wait_for()
     web.page.locator(".cm-lint-marker-error").first.wait_for()
+
+
+def test_a_trace_in_the_log_marks_its_line_and_leads_there(web: Window) -> None:
+    """A run that went on regardless has warnings; they move with the text."""
+    noisy = "\nconsole.error(new Error('noted').stack);\n"
+    web.run({"main.ts": "import './lib/noisy.ts';\n", "lib/noisy.ts": noisy})
+    web.until("result", status="completed")
+    web.page.locator('[data-testid="log-line"]', has_text="noisy.ts:2").get_by_text("noisy.ts").first.click()
+    web.page.locator('[data-testid="tab"][data-path="lib/noisy.ts"][aria-pressed="true"]').wait_for()
+    web.page.locator(".cm-activeLineGutter", has_text="2").first.wait_for()
+    web.page.locator(".cm-lint-marker-warning").wait_for()
+    web.page.keyboard.press("Control+Home")
+    web.page.keyboard.press("Enter")
+    web.page.locator(".cm-lintRange-warning", has_text="noted").wait_for()
 
 
 def test_a_draft_survives_a_reload_and_tells_of_wrong_input(web: Window) -> None:

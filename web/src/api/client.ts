@@ -1,3 +1,5 @@
+import { toJson } from "@/lib/exact";
+
 import type { Problem } from "./types";
 
 /** A request that the server refused, or that never reached it (`status` 0). */
@@ -72,7 +74,7 @@ export async function getJson<T>(path: string, signal?: AbortSignal): Promise<T>
 export async function sendJson<T>(method: string, path: string, body?: unknown): Promise<T> {
   const init: RequestInit = { method };
   if (body !== undefined) {
-    init.body = JSON.stringify(body);
+    init.body = toJson(body);
     init.headers = { "Content-Type": "application/json" };
   }
   return (await (await request(path, init)).json()) as T;

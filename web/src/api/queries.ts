@@ -1,5 +1,6 @@
 import { keepPreviousData, QueryClient, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
+import { parseExact } from "@/lib/exact";
 import { packTar, gzip, type Files } from "@/lib/tar";
 
 import { ApiError, getJson, request, sendJson, withQuery } from "./client";
@@ -32,10 +33,16 @@ export function useWorkloads(filters: WorkloadFilters) {
   });
 }
 
+/** A workload whose output keeps every digit. */
+export async function getWorkload(path: string, signal: AbortSignal): Promise<Workload> {
+  const text = await (await request(path, { signal })).text();
+  return { ...(JSON.parse(text) as Workload), output: (parseExact(text) as Workload).output };
+}
+
 export function useWorkload(id: string | null) {
   return useQuery({
     queryKey: ["workload", id],
-    queryFn: ({ signal }) => getJson<Workload>(`/v1/workloads/${id}`, signal),
+    queryFn: ({ signal }) => getWorkload(`/v1/workloads/${id}`, signal),
     enabled: id !== null,
     // Streams tell of changes; this is for when they do not get through.
     refetchInterval: (query) => (query.state.data && isOver(query.state.data.status) ? false : 5_000),
@@ -105,7 +112,8 @@ export async function submit({ spec, input, archive }: Submission): Promise<Work
 
 /** The request of an earlier workload, with its input as it was written. */
 export async function specOf(id: string): Promise<WorkloadSpec> {
-  return getJson<WorkloadSpec>(`/v1/workloads/${id}/spec`);
+  const text = await (await request(`/v1/workloads/${id}/spec`)).text();
+  return { ...(JSON.parse(text) as WorkloadSpec), input: (parseExact(text) as WorkloadSpec).input };
 }
 
 export function useKill() {

@@ -1,3 +1,5 @@
+import type { Exact } from "@/lib/exact";
+
 import type { components } from "./schema.gen";
 
 type Schemas = components["schemas"];
@@ -33,7 +35,7 @@ export type Reason = Schemas["Reason"];
 export type Resources = Schemas["Resources"];
 
 /** JSON of any shape, as programs take and return it. */
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
+export type Json = null | boolean | number | string | Exact | readonly Json[] | { readonly [name: string]: Json };
 
 export const STATUSES: readonly Status[] = ["pending", "running", "completed", "failed", "killed"];
 export const ISOLATIONS: readonly Isolation[] = ["isolate", "gvisor", "microvm"];

@@ -1,6 +1,7 @@
 import { useState } from "react";
 
 import type { Json } from "@/api/types";
+import { Exact } from "@/lib/exact";
 
 const FIRST_ITEMS = 100;
 const LONGEST_TEXT = 2_000;
@@ -15,7 +16,7 @@ export function JsonTree({ value, testId }: { value: Json; testId?: string }) {
 }
 
 function Node({ name, value, depth }: { name?: string; value: Json; depth: number }) {
-  const isTree = value !== null && typeof value === "object";
+  const isTree = value !== null && typeof value === "object" && !(value instanceof Exact);
   return isTree ? <Branch name={name} value={value} depth={depth} /> : <Leaf name={name} value={value} />;
 }
 
@@ -23,9 +24,9 @@ function Name({ name }: { name: string | undefined }) {
   return name === undefined ? null : <span className="text-info">{name}: </span>;
 }
 
-function Leaf({ name, value }: { name: string | undefined; value: null | boolean | number | string }) {
-  const color = typeof value === "string" ? "text-ok" : typeof value === "number" ? "text-gvisor" : "text-warn";
-  const text = typeof value === "string" ? JSON.stringify(value) : String(value);
+function Leaf({ name, value }: { name: string | undefined; value: null | boolean | number | string | Exact }) {
+  const color = typeof value === "string" ? "text-ok" : typeof value === "number" || value instanceof Exact ? "text-gvisor" : "text-warn";
+  const text = value instanceof Exact ? value.text : typeof value === "string" ? JSON.stringify(value) : String(value);
   return (
     <div className="pl-4 break-words whitespace-pre-wrap">
       <Name name={name} />

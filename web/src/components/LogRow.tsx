@@ -34,7 +34,12 @@ export const LogRow = memo(function LogRow(props: LogRowProps) {
       <span className={`w-[2ch] shrink-0 select-none ${isError ? "text-bad" : "text-transparent"}`} title={isError ? "stderr" : undefined}>
         {isError ? "!" : ""}
       </span>
-      <span className={wrap ? "min-w-0 flex-1 break-all whitespace-pre-wrap" : "pr-4 whitespace-pre"} style={{ tabSize: 8 }}>
+      <span
+        className={`${wrap ? "min-w-0 flex-1 break-all whitespace-pre-wrap" : "pr-4 whitespace-pre"} ${onSpot ? "cursor-pointer underline decoration-info/70 decoration-dotted underline-offset-3 hover:decoration-solid" : ""}`}
+        style={{ tabSize: 8 }}
+        // Who selects text means to copy it. The button at the end is for the keyboard.
+        onClick={onSpot ? () => (document.getSelection()?.isCollapsed === false ? undefined : onSpot()) : undefined}
+      >
         {parseAnsi(shown).map((piece, at) => (
           <span key={at} style={styleOf(piece)}>
             {search ? <Marked text={piece.text} search={search} /> : piece.text}
@@ -42,7 +47,7 @@ export const LogRow = memo(function LogRow(props: LogRowProps) {
         ))}
         {text.length > LONGEST ? <span className="text-faint"> … {text.length - LONGEST} more characters; copy or download has them</span> : null}
         {onSpot ? (
-          <button type="button" data-testid="log-spot" onClick={onSpot} className="ml-2 rounded bg-raised px-1 text-info underline select-none">
+          <button type="button" data-testid="log-spot" onClick={(event) => (event.stopPropagation(), onSpot())} className="ml-2 rounded bg-raised px-1 text-info underline select-none">
             go to
           </button>
         ) : null}

@@ -101,7 +101,7 @@ export function LogView({ log, workloadId, spots, onSpot, className = "" }: LogV
   for (let line = from; line < to; line++) {
     const row = rowOf(line);
     const text = store.text(line);
-    const spot = spots?.(text)[0];
+    const spot = spots?.(stripAnsi(text))[0];
     visible.push(
       <LogRow
         key={line}

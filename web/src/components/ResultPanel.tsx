@@ -1,11 +1,11 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 
-import { getJson } from "@/api/client";
 import { useLogStream } from "@/api/logs";
-import { useKill, useWorkload } from "@/api/queries";
+import { getWorkload, useKill, useWorkload } from "@/api/queries";
 import { isOver, type Json, type Workload } from "@/api/types";
 import { duration, mebibytes } from "@/lib/format";
+import type { LogStore } from "@/lib/logstore";
 import { Link } from "@/lib/router";
 import type { Spot } from "@/lib/traceback";
 
@@ -22,18 +22,24 @@ export interface ResultPanelProps {
   id: string;
   spots: (text: string) => Spot[];
   onSpot: (spot: Spot) => void;
+  /** Told once the program has said all it will. */
+  onLog: (store: LogStore) => void;
 }
 
 /** How the last run from the editor goes, beside it. */
-export function ResultPanel({ id, spots, onSpot }: ResultPanelProps) {
+export function ResultPanel({ id, spots, onSpot, onLog }: ResultPanelProps) {
   const { data: workload, refetch } = useWorkload(id);
   const log = useLogStream(id, () => void refetch());
+  const said = log.connection === "over" ? log.store : null;
+  useEffect(() => {
+    if (said) onLog(said);
+  }, [said, onLog]);
   const kill = useKill();
   const client = useQueryClient();
   useEffect(() => {
     // Asked for beside the log, so that the result of a short run is not a round trip later than its end.
     const ending = new AbortController();
-    getJson<Workload>(`/v1/workloads/${id}?wait=${WAIT_S}`, ending.signal).then(
+    getWorkload(`/v1/workloads/${id}?wait=${WAIT_S}`, ending.signal).then(
       (next) => client.setQueryData(["workload", id], next),
       () => undefined,
     );

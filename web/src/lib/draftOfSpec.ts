@@ -2,6 +2,7 @@ import type { WorkloadSpec } from "@/api/types";
 
 import { fromBase64 } from "./base64";
 import { PLAIN, type Draft } from "./draft";
+import { toJson } from "./exact";
 import { DEFAULT_FILE } from "./spec";
 import type { Files } from "./tar";
 
@@ -23,7 +24,7 @@ export function draftOfSpec(spec: WorkloadSpec): Draft {
     files,
     entrypoint,
     open: entrypoint,
-    input: spec.input === undefined || spec.input === null ? "" : JSON.stringify(spec.input, null, 2),
+    input: spec.input === undefined || spec.input === null ? "" : toJson(spec.input, 2),
     stdin: spec.stdin ?? "",
     env: lines(spec.env),
     labels: lines(spec.labels),

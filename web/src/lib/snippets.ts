@@ -1,5 +1,6 @@
 import type { WorkloadSpec } from "@/api/types";
 
+import { Exact, toJson } from "./exact";
 import { DEFAULT_FILE } from "./spec";
 
 /** For a POSIX shell: quoted if anything in it means something there. */
@@ -9,7 +10,7 @@ export function shellQuote(text: string): string {
 
 /** The request for curl. `archive` names the file that holds what does not fit into JSON. */
 export function asCurl(spec: WorkloadSpec, server: string, archive: string | null): string {
-  const body = JSON.stringify(spec, null, archive ? 0 : 2);
+  const body = toJson(spec, archive ? 0 : 2);
   if (archive) {
     return [
       `curl ${server}/v1/workloads \\`,
@@ -31,7 +32,7 @@ export function asCommand(spec: WorkloadSpec, server: string, archive: string | 
   if (spec.entrypoint && (archive || spec.files)) words.push(`--entrypoint ${shellQuote(spec.entrypoint)}`);
   if (spec.isolation && spec.isolation !== "auto") words.push(`--isolation ${spec.isolation}`);
   const input = (spec as { input?: unknown }).input;
-  if (input !== undefined) words.push(`--input ${shellQuote(JSON.stringify(input))}`);
+  if (input !== undefined) words.push(`--input ${shellQuote(toJson(input))}`);
   for (const [name, value] of Object.entries(spec.env ?? {})) words.push(`--env ${shellQuote(`${name}=${value}`)}`);
   for (const [name, value] of Object.entries(spec.labels ?? {})) words.push(`--label ${shellQuote(`${name}=${value}`)}`);
   const { timeout_s, mem_mb, cpus } = spec.resources ?? {};
@@ -69,6 +70,7 @@ export function asPythonValue(value: unknown, indent: number): string {
   if (value === true) return "True";
   if (value === false) return "False";
   if (typeof value === "string") return pythonString(value);
+  if (value instanceof Exact) return value.text;
   if (typeof value !== "object") return String(value);
   const inner = " ".repeat(indent + 4);
   const close = `\n${" ".repeat(indent)}`;

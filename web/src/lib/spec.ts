@@ -2,6 +2,7 @@ import type { Runtime, WorkloadSpec } from "@/api/types";
 
 import { toBase64 } from "./base64";
 import type { Draft } from "./draft";
+import { parseExact } from "./exact";
 import { toBytes, type Files } from "./tar";
 
 /** Larger sources travel as an archive, which the server writes to disk instead of holding it. */
@@ -54,7 +55,7 @@ export function buildSpec(draft: Draft): Built {
   const archive = draft.runtime === "oci" ? putImage(draft, spec, mistakes) : putCode(draft, spec, mistakes);
   if (draft.input.trim() !== "") {
     try {
-      spec["input"] = JSON.parse(draft.input) as unknown;
+      spec["input"] = parseExact(draft.input);
     } catch (error) {
       mistakes.input = jsonMistake(draft.input, error);
     }

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 
-import { markers, spotsIn } from "./traceback";
+import { LogStore } from "./logstore";
+import { lastLines, markers, spotsIn } from "./traceback";
 
 const KNOWN = new Set(["main.py", "lib/util.py", "main.ts", "main.go", "main.sh"]);
 
@@ -23,6 +24,19 @@ test("files that are not the author's are no places", () => {
 test("a marker of Python says what went wrong", () => {
   const trace = 'Traceback (most recent call last):\n  File "/work/main.py", line 2, in handler\n    boom()\nValueError: no';
   expect(markers([trace], KNOWN)).toMatchObject([{ path: "main.py", line: 2, message: "ValueError: no" }]);
+});
+
+test("a log has markers too, and what the error itself says of a place comes first", () => {
+  const log = new LogStore("x");
+  for (const [seq, line] of ["begun", "\u001b[31mTypeError: no\u001b[0m", "    at \u001b[36mmain.ts\u001b[39m:2:5"].entries()) log.add({ seq, line, stream: "stderr", ts: "2026-11-24T00:00:00Z" });
+  expect(markers(lastLines(log), KNOWN)).toMatchObject([{ path: "main.ts", line: 2, column: 5, message: "TypeError: no" }]);
+  expect(markers(["no at main.ts:2:5", ...lastLines(log)], KNOWN)).toMatchObject([{ path: "main.ts", line: 2, message: "no at main.ts:2:5" }]);
+});
+
+// In a time that grew with the square of a line's length, these took two minutes.
+test("a log of hostile lines comes to an end", { timeout: 60_000 }, () => {
+  const line = `${"a/".repeat(1_950)}:1`;
+  expect(markers(Array<string>(1_000).fill(line), KNOWN)).toEqual([]);
 });
 
 test("a hostile line of any length comes to an end", () => {

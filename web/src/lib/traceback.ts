@@ -1,3 +1,6 @@
+import { stripAnsi } from "./ansi";
+import type { LogStore } from "./logstore";
+
 /** A place in a file that a message names. Lines and columns count from 1. */
 export interface Spot {
   path: string;
@@ -6,15 +9,16 @@ export interface Spot {
   message: string;
 }
 
+// Each path begins where no other could have begun: else a long word is tried from each of its letters.
 const FORMS: readonly RegExp[] = [
   // Python: File "lib/util.py", line 3, in f
   /File "(?<path>[^"]+)", line (?<line>\d+)/g,
   // JavaScript: at f (file:///work/main.ts:3:7), at main.ts:3:7
-  /(?:file:\/\/)?(?<path>[\w@./+-]+\.(?:[cm]?[jt]sx?)):(?<line>\d+):(?<column>\d+)/g,
+  /(?<![\w@./+-])(?<path>[\w@./+-]+\.(?:[cm]?[jt]sx?)):(?<line>\d+):(?<column>\d+)/g,
   // Go: ./main.go:3:7: undefined: x
-  /(?<path>[\w@./+-]+\.go):(?<line>\d+)(?::(?<column>\d+))?/g,
+  /(?<![\w@./+-])(?<path>[\w@./+-]+\.go):(?<line>\d+)(?::(?<column>\d+))?/g,
   // Shell: main.sh: line 3: x: command not found
-  /(?<path>[\w@./+-]+\.(?:sh|bash)): line (?<line>\d+)/g,
+  /(?<![\w@./+-])(?<path>[\w@./+-]+\.(?:sh|bash)): line (?<line>\d+)/g,
 ];
 const WORK_FOLDERS = /^(?:file:\/\/)?(?:\/work\/|\/app\/|\.\/)+/;
 
@@ -47,17 +51,35 @@ function matching(path: string, known: ReadonlySet<string>): string | null {
   return null;
 }
 
-/** Markers for the editor from everything a run said: the message of its error, and its stderr. */
+const LAST_LINES = 5_000;
+
+/** The end of a log, where a program says why it ended. */
+export function* lastLines(log: LogStore): Generator<string> {
+  for (let line = Math.max(0, log.length - LAST_LINES); line < log.length; line++) yield log.text(line);
+}
+
+const IS_ERROR = /^(?:Uncaught )?(?:\(in promise\) )?\w[\w.]*(?:Error|Exception|Interrupt|Exit)\b/;
+
+/** Markers for the editor from everything a run said: the message of its error, and its log. */
 export function markers(texts: Iterable<string>, known: ReadonlySet<string>): Spot[] {
   const found = new Map<string, Spot>();
   let last: Spot[] = [];
+  let header: string | null = null;
   for (const text of texts) {
-    for (const line of text.split("\n")) {
+    for (const line of stripAnsi(text).split("\n")) {
       const spots = spotsIn(line, known);
-      if (spots.length > 0) last = spots;
-      // Python says what went wrong on the line after the trace: `ValueError: no`.
-      else if (/^\w[\w.]*(?:Error|Exception|Interrupt|Exit)\b/.test(line)) for (const spot of last) spot.message = line;
-      for (const spot of spots) found.set(`${spot.path}:${spot.line}`, spot);
+      if (spots.length > 0) {
+        last = spots;
+      } else if (IS_ERROR.test(line)) {
+        // Python says what went wrong after the trace, JavaScript before it.
+        for (const spot of last) if (spot.path.endsWith(".py")) spot.message = line;
+        header = line;
+      }
+      for (const spot of spots) {
+        if (header !== null && /^\s+at /.test(line)) spot.message = header;
+        const place = `${spot.path}:${spot.line}`;
+        if (!found.has(place)) found.set(place, spot);
+      }
     }
   }
   return [...found.values()];

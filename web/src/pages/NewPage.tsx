@@ -2,7 +2,7 @@ import { useMutation } from "@tanstack/react-query";
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
 
 import { ApiError } from "@/api/client";
-import { queryClient, specOf, submit, useWorkload } from "@/api/queries";
+import { queryClient, specOf, submit, useWorkload, type Submission } from "@/api/queries";
 import { RUNTIMES, type Runtime } from "@/api/types";
 import { FileTree } from "@/components/FileTree";
 import { Icon } from "@/components/Icon";
@@ -15,11 +15,12 @@ import { bytes } from "@/lib/format";
 import { draftOfSpec, lacksCode } from "@/lib/draftOfSpec";
 import { exampleFor, EXAMPLES } from "@/lib/examples";
 import { chosen, dropped } from "@/lib/incoming";
+import type { LogStore } from "@/lib/logstore";
 import { goQuery, usePlace } from "@/lib/router";
 import { save } from "@/lib/save";
 import { buildSpec, runtimeOf } from "@/lib/spec";
 import { gzip, packTar } from "@/lib/tar";
-import { markers, spotsIn, type Spot } from "@/lib/traceback";
+import { lastLines, markers, spotsIn, type Spot } from "@/lib/traceback";
 import { draftOf, useDraft } from "@/lib/useDraft";
 
 const CodeEditor = lazy(() => import("@/components/editor/CodeEditor"));
@@ -37,7 +38,7 @@ export default function NewPage() {
   const built = useMemo(() => buildSpec(draft), [draft]);
   const names = useMemo(() => new Set(Object.keys(draft.files)), [draft.files]);
   const run = useMutation({
-    mutationFn: submit,
+    mutationFn: (wish: Submission & { names: string[] }) => submit(wish),
     onSuccess: (workload) => queryClient.setQueryData(["workload", workload.id], workload),
   });
   const runId = run.data?.id ?? null;
@@ -60,8 +61,8 @@ export default function NewPage() {
   const start = useCallback(() => {
     setShowMistakes(true);
     if (Object.keys(built.mistakes).length > 0) return;
-    run.mutate({ spec: built.spec, input: draft.input.trim() === "" ? null : draft.input.trim(), archive: built.archive });
-  }, [built, draft.input, run]);
+    run.mutate({ spec: built.spec, input: draft.input.trim() === "" ? null : draft.input.trim(), archive: built.archive, names: Object.keys(draft.files) });
+  }, [built, draft.files, draft.input, run]);
 
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
@@ -82,7 +83,12 @@ export default function NewPage() {
     },
     [change],
   );
-  const found = useMemo(() => (last?.error ? markers([last.error.message], names) : []), [last, names]);
+  // The files as they were run: a marker belongs to them, not to what they are renamed to since.
+  const [log, setLog] = useState<LogStore | null>(null);
+  const found = useMemo(
+    () => (runId === null ? [] : markers([...(last?.error ? [last.error.message] : []), ...(log?.id === runId ? lastLines(log) : [])], new Set(run.variables?.names))),
+    [runId, last?.error, log, run.variables],
+  );
   const receive = (coming: Promise<Record<string, string | Uint8Array<ArrayBuffer>>>) => {
     setTrouble(null);
     coming.then(actions.add, (error: Error) => setTrouble(`It cannot be read: ${error.message}`));
@@ -162,7 +168,7 @@ export default function NewPage() {
                 <div className="min-h-0 flex-1">
                   {typeof content === "string" ? (
                     <Suspense fallback={<Skeleton rows={5} />}>
-                      <CodeEditor path={draft.open} text={content} onChange={actions.edit} onRun={start} markers={found} target={target} label={`Text of ${draft.open}`} />
+                      <CodeEditor path={draft.open} text={content} onChange={actions.edit} onRun={start} markers={found} failed={last?.status !== "completed"} target={target} label={`Text of ${draft.open}`} />
                     </Suspense>
                   ) : content === undefined ? (
                     <Empty title="No file is open">Make one, or drop files, a folder, a tar.gz or a zip onto the list.</Empty>
@@ -177,7 +183,7 @@ export default function NewPage() {
         </div>
         <section className="card flex min-h-96 min-w-0 flex-col lg:sticky lg:top-4 lg:h-[calc(100dvh-2rem)]" aria-label="Result">
           {runId ? (
-            <ResultPanel key={runId} id={runId} spots={spots} onSpot={onSpot} />
+            <ResultPanel key={runId} id={runId} spots={spots} onSpot={onSpot} onLog={setLog} />
           ) : (
             <Empty title="Nothing was run yet" testId="result-empty">
               Run it with the button or Ctrl-Enter. State, output and log appear here while it runs.

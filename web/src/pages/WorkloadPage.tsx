@@ -14,6 +14,7 @@ import { Timeline } from "@/components/Timeline";
 import { RelativeTime } from "@/components/Time";
 import { Button, ButtonLink, Card, Empty, Notice, PageHead, Skeleton } from "@/components/ui";
 import { lacksCode } from "@/lib/draftOfSpec";
+import { toJson } from "@/lib/exact";
 import { bytes, duration, mebibytes } from "@/lib/format";
 import { go, Link } from "@/lib/router";
 
@@ -57,7 +58,7 @@ function Shown({ workload, onDone }: { workload: Workload; onDone: () => void })
           </Card>
           <ErrorCard workload={workload} />
           {output !== null && output !== undefined ? (
-            <Card title="Output" actions={<CopyButton label="Copy the output" testId="copy-output" text={() => JSON.stringify(output, null, 2)} />}>
+            <Card title="Output" actions={<CopyButton label="Copy the output" testId="copy-output" text={() => toJson(output, 2)} />}>
               <div className="max-h-96 overflow-auto">
                 <JsonTree value={output} testId="output" />
               </div>
@@ -89,7 +90,7 @@ function Actions({ workload }: { workload: Workload }) {
       const spec = await specOf(workload.id);
       if (lacksCode(spec)) throw new Error("Its code came as an archive, which the server does not keep.");
       const { input, ...rest } = spec;
-      return submit({ spec: rest, input: input === undefined ? null : JSON.stringify(input), archive: null });
+      return submit({ spec: rest, input: input === undefined ? null : toJson(input), archive: null });
     },
     onSuccess: (next) => go(`/workloads/${next.id}`),
     onError: (error) => setTrouble(error.message),
@@ -189,12 +190,14 @@ function Meter({ name, used, of, text }: { name: string; used: number | null; of
 function SandboxCard({ workload }: { workload: Workload }) {
   const { data } = useBackends();
   const backend = data?.find((one) => one.isolation === workload.isolation_used);
+  const { machine } = workload;
   if (!backend) return null;
   return (
     <Card title="Sandbox" note={<IsolationTag isolation={backend.isolation} />}>
       <dl>
-        {backend.acceleration ? <Pair name="Acceleration">{backend.acceleration}</Pair> : null}
-        {Object.entries(backend.facts).map(([name, value]) => (
+        {machine ? <MachineFacts machine={machine} /> : null}
+        {backend.acceleration && !machine ? <Pair name="Acceleration">{backend.acceleration}</Pair> : null}
+        {Object.entries(backend.facts).filter(([name]) => !(machine && name === "vmm")).map(([name, value]) => (
           <Pair key={name} name={name}>
             <span className="font-mono text-xs">{value}</span>
           </Pair>
@@ -202,5 +205,23 @@ function SandboxCard({ workload }: { workload: Workload }) {
         <Pair name="Enforces">{backend.limits.join(", ")}</Pair>
       </dl>
     </Card>
+  );
+}
+
+/** The virtual machine this one ran in, rather than what machines are like here in general. */
+function MachineFacts({ machine }: { machine: NonNullable<Workload["machine"]> }) {
+  const took = (ms: number, what: string) => (
+    <>
+      {duration(ms)} <span className="text-muted">{what}</span>
+    </>
+  );
+  return (
+    <div data-testid="machine" className="contents">
+      <Pair name="VMM">{machine.vmm}</Pair>
+      <Pair name="Acceleration">{machine.acceleration}</Pair>
+      {machine.boot_ms !== null ? <Pair name="Boot">{took(machine.boot_ms, "to an interpreter that waits")}</Pair> : null}
+      {machine.restore_ms !== null ? <Pair name="Restore">{took(machine.restore_ms, "to a copy of a saved machine that runs")}</Pair> : null}
+      {machine.renew_ms !== null ? <Pair name="Renewal">{took(machine.renew_ms, "to make the copy one of its own")}</Pair> : null}
+    </div>
   );
 }

@@ -18,17 +18,20 @@ export interface CodeEditorProps {
   onChange: (path: string, text: string) => void;
   onRun: () => void;
   markers: readonly Spot[];
+  /** Whether the run that the markers come from failed; if not, they are warnings. */
+  failed: boolean;
   /** A place to go to; a new object goes there again. */
   target: Spot | null;
   label: string;
 }
 
 /** Text with line numbers and colours. Each file keeps its own history of changes for as long as this is shown. */
-export default function CodeEditor({ path, text, onChange, onRun, markers, target, label }: CodeEditorProps) {
+export default function CodeEditor({ path, text, onChange, onRun, markers, failed, target, label }: CodeEditorProps) {
   const holder = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
   const states = useRef(new Map<string, EditorState>());
   const shown = useRef<string | null>(null);
+  const marked = useRef(new Map<string, { markers: readonly Spot[]; failed: boolean }>());
   const handlers = useRef({ onChange, onRun });
   handlers.current = { onChange, onRun };
 
@@ -62,16 +65,18 @@ export default function CodeEditor({ path, text, onChange, onRun, markers, targe
 
   useEffect(() => {
     const editor = view.current;
-    if (!editor) return;
+    // They move with the text while it is edited, so they are set once for each file and run.
+    if (!editor || (marked.current.get(path)?.markers === markers && marked.current.get(path)?.failed === failed)) return;
+    marked.current.set(path, { markers, failed });
     const found: Diagnostic[] = [];
     for (const spot of markers) {
       if (spot.path !== path || spot.line < 1 || spot.line > editor.state.doc.lines) continue;
       const line = editor.state.doc.line(spot.line);
       const from = Math.min(line.to, line.from + Math.max(0, (spot.column ?? 1) - 1));
-      found.push({ from: spot.column ? from : line.from, to: line.to, severity: "error", message: spot.message });
+      found.push({ from: spot.column ? from : line.from, to: line.to, severity: failed ? "error" : "warning", message: spot.message });
     }
     editor.dispatch(setDiagnostics(editor.state, found));
-  }, [path, text, markers]);
+  }, [path, markers, failed]);
 
   useEffect(() => {
     const editor = view.current;

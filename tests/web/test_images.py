@@ -1,0 +1,95 @@
+"""Guest images and images from registries, pulled and run from the browser."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from caisson.images import definitions
+from caisson.images.catalog import Catalog
+from caisson.images.signing import make_key
+from caisson.images.sources import open_target
+from caisson.images.transfer import host_arch
+from caisson.images.transfer import push as push_guest
+from tests.helpers.browser import Open
+from tests.helpers.busybox import busybox_image
+from tests.helpers.images import small_image
+from tests.helpers.oci_images import need_oci_tools, push
+from tests.helpers.registry import running_registry
+from tests.helpers.server import Server
+
+NAME = definitions.names()[0]
+
+
+def release(folder: Path) -> str:
+    """Put an image into `released` in this folder, and return the public key of who signed it."""
+    key = make_key(folder / "key.pem")
+    image = small_image(Catalog(folder / "origin"), NAME, packed=True, arch=host_arch())
+
+    async def send() -> None:
+        async with open_target(str(folder / "released")) as target:
+            await push_guest(image, target, key=folder / "key.pem")
+
+    asyncio.run(send())
+    return key
+
+
+@pytest.mark.skipif(shutil.which("mkfs.erofs") is None, reason="mkfs.erofs is not installed")
+def test_an_image_is_pulled_while_one_watches_and_one_that_a_stranger_signed_is_not(
+    open_window: Open, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    # In a thread of its own, for the browser's event loop counts as running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        key = thread.submit(release, tmp_path).result()
+    for outcome, trusted in (("failed", make_key(tmp_path / "other.pem")), ("completed", key)):
+        source = str(tmp_path / "released")
+        server = start_server(outcome, backends="isolate", images_source=source, images_keys=trusted)
+        web = open_window(server.url)
+        web.open("/backends")
+        web.until("image", name=NAME, built="false").get_by_test_id("image-pull").click()
+        said = web.until("image-job", status=outcome).inner_text()
+        assert f"pull {NAME}" in said
+        assert ("signed" in said) == (outcome == "failed")
+        web.until("image", name=NAME, built=str(outcome == "completed").lower())
+
+
+@pytest.fixture
+def own_images(images: Catalog, tmp_path: Path) -> Path:
+    """The shared image `base` in a folder of one's own, where images from registries can be put beside it."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "base").symlink_to(images.folder / "base")
+    return folder
+
+
+@pytest.mark.timeout(120)
+def test_an_image_from_a_registry_is_run(
+    open_window: Open, start_server: Callable[..., Server], own_images: Path, tmp_path: Path
+) -> None:
+    need_oci_tools()
+    with running_registry(tmp_path / "registry") as registry:
+        image = push(registry, busybox_image(), "say:1", tmp_path / "layout")
+        server = start_server(
+            backends="gvisor",
+            images_dir=own_images,
+            oci_insecure_registries=registry.host,
+            warm_bash=0,
+        )
+        with server.client() as http:
+            (backend,) = http.get("/v1/backends").json()
+        if "oci" not in backend["runtimes"]:
+            pytest.skip(f"no oci here: {backend['reason'] or backend['missing']}")
+        web = open_window(server.url)
+        web.open("/new")
+        web("example").select_option("oci")
+        web("field-image").fill(image)
+        web("field-command").fill("-c\necho from an image; echo '[1]' >\"$CAISSON_OUTPUT\"")
+        web.run_once_more()
+        web.until("result", status="completed")
+        web.page.get_by_text("from an image", exact=True).wait_for()
+        assert "1" in web("output").inner_text()
