@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web images up test check lab bench soak lock docs newcomer
+.PHONY: help setup web images up test check lab bench soak fuzz lock docs newcomer
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ soak: ## Kill servers and sandboxes at random, KILLS times (300), and 30 of 200 
 	@CAISSON_SOAK_MACHINES=$(or $(MACHINES),200) CAISSON_SOAK_MACHINE_KILLS=$(or $(MACHINE_KILLS),30) \
 		$(VENV)/pytest -q -s -n 0 tests/faults/test_machine_kills.py
 	@CAISSON_SOAK_KILLS=$(or $(KILLS),300) $(VENV)/pytest -q -s tests/faults/test_random_kills.py
+
+fuzz: ## Give random input to all that reads what others wrote, for MINUTES (20).
+	@$(PYTHON) scripts/setup --test
+	@nice -n 19 $(VENV)/python scripts/fuzz $(or $(MINUTES),20)
 
 docs: ## Write anew the pages that are made from the settings and from the hostile programs.
 	@$(VENV)/python scripts/docs
