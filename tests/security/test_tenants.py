@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -131,7 +132,7 @@ def test_each_quota_is_told_by_its_name_and_when_to_come_again(place: Place) -> 
     for _ in range(2):
         assert submit(place.a).status_code == 202
     assert "`per_minute`" in refused(place.a)
-    place.limit("a", "--cpu-s-per-day", "1")
+    place.limit("a", "--cpu-s-per-day", "0.6")
     burn = "const end = Date.now() + 1500; while (Date.now() < end);"
     assert place.a.post("/v1/workloads", json={"runtime": "node", "code": burn}).json()["status"] == "completed"
     assert "`cpu_s_per_day`" in refused(place.a)
@@ -169,6 +170,38 @@ def test_a_revoked_key_ends_at_once_and_guessing_is_barred(place: Place) -> None
     assert codes[-1] == 429
     # A guesser next door keeps nobody out who was in before.
     assert place.boss.get("/v1/audit", params={"action": "key.barred"}).json()["entries"]
+
+
+def test_what_waits_with_a_key_ends_when_the_key_does(place: Place) -> None:
+    workload_id = submit(place.a, f"console.log('on'); {SLEEP}").json()["id"]
+    for_a_while = place.command("keys", "create", "--tenant", "a", "--expires", "8s")
+    seen: dict[str, str | int] = {}
+
+    def follow(name: str, headers: dict[str, str]) -> None:
+        with place.a.stream("GET", f"/v1/workloads/{workload_id}/logs", headers=headers) as stream:
+            seen[name] = "".join(stream.iter_text())
+
+    def wait() -> None:
+        seen["waiting"] = place.a.get(f"/v1/workloads/{workload_id}", params={"wait": 50}).status_code
+
+    def watch() -> None:
+        with place.a.stream("GET", "/v1/events") as stream:
+            seen["changes"] = "".join(stream.iter_text())
+
+    works = [lambda: follow("revoked", {}), lambda: follow("expired", {"X-API-Key": for_a_while}), wait, watch]
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    metric = "caisson_log_streams_open 2.0"
+    wait_until(lambda: metric in place.boss.get("/metrics").text, "the streams to be open", 20)
+    place.command("keys", "revoke", place.secrets["a"].split("_")[1])
+    for thread in threads:
+        thread.join(timeout=20)
+    assert set(seen) == {"revoked", "expired", "waiting", "changes"}, "a stream outlives its key"
+    assert seen["waiting"] == 401
+    for name in ("revoked", "expired"):
+        assert '"on"' in str(seen[name])
+        assert "event: done" not in str(seen[name])
 
 
 def test_the_audit_log_tells_who_did_what(place: Place) -> None:

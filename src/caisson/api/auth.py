@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 from starlette.types import Scope
@@ -13,6 +14,7 @@ from starlette.types import Scope
 from caisson import metrics
 from caisson.api.dashboard import is_public
 from caisson.api.guesses import Guesses
+from caisson.api.validity import Ending, Validity
 from caisson.errors import Refusal, Refused
 from caisson.store.errors import StoreError
 from caisson.store.records import ApiKey, KeyScope
@@ -38,6 +40,8 @@ class Principal:
     scopes: frozenset[KeyScope]
     actor: str = LOCAL
     """The prefix of its key, for the audit log."""
+    ended: Ending | None = field(default=None, compare=False)
+    """Waits until its key is in force no more; None if nothing can end."""
 
 
 ANYONE_HERE = Principal(DEFAULT_TENANT, frozenset(KeyScope))
@@ -52,6 +56,7 @@ class Authenticator:
         self._store = store
         self._keys_needed = keys_needed
         self._guesses = Guesses(guesses)
+        self._validity = Validity(store)
 
     async def authenticate(self, scope: Scope) -> Principal:
         """Raises Refused: 401 for a missing or unknown key, 403 for one that may not do this."""
@@ -83,7 +88,7 @@ class Authenticator:
         if needed not in found.scopes and KeyScope.ADMIN not in found.scopes:
             raise Refused(403, Refusal.FORBIDDEN, f"the API key does not have the scope `{needed}`")
         await self._note_use(found)
-        return Principal(found.tenant, found.scopes, found.prefix)
+        return Principal(found.tenant, found.scopes, found.prefix, partial(self._validity.ended, digest))
 
     def _note(self, tenant: str, actor: str, action: str, target: str) -> None:
         self._store.note(AuditEntry(at=datetime.now(UTC), tenant=tenant, actor=actor, action=action, target=target))

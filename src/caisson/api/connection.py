@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from starlette.types import Receive
 
-from caisson.errors import CaissonError
+from caisson.api.validity import Ending, KeyEnded, raise_when_ended
+from caisson.errors import CaissonError, Refusal, Refused
 
 T = TypeVar("T")
 
@@ -17,23 +18,30 @@ class ClientGone(Exception):
     """The client closed the connection before its answer was ready."""
 
 
-async def while_connected(receive: Receive, work: Awaitable[T]) -> T:
+async def while_connected(receive: Receive, work: Awaitable[T], ended: Ending | None = None) -> T:
     """The result of `work`. If the client goes away, `work` is cancelled and, once it has ended, ClientGone raised.
 
-    The request's body must have been read. Raises what `work` raises if that is a CaissonError.
+    The same if what the client came with ends (`ended`), but with Refused (401). The request's body must have been
+    read. Raises what `work` raises if that is a CaissonError.
     """
     outcome: T | CaissonError
     try:
         async with asyncio.TaskGroup() as group:
-            watcher = group.create_task(raise_when_gone(receive))
+            watchers = [group.create_task(raise_when_gone(receive))]
+            if ended is not None:
+                watchers.append(group.create_task(raise_when_ended(ended)))
             try:
                 outcome = await work
             except CaissonError as error:
                 # Kept out of the group, which would wrap it.
                 outcome = error
-            watcher.cancel()
-    except* ClientGone:
-        raise ClientGone from None
+            for watcher in watchers:
+                watcher.cancel()
+    except* (ClientGone, KeyEnded) as ends:
+        if ends.subgroup(ClientGone) is not None:
+            raise ClientGone from None
+        message = "what the request came with is not valid any more"
+        raise Refused(401, Refusal.UNAUTHENTICATED, message, member="Authorization") from None
     if isinstance(outcome, CaissonError):
         raise outcome
     return outcome

@@ -12,12 +12,13 @@ from starlette.types import Receive, Scope, Send
 
 from caisson.api.connection import ClientGone, raise_when_gone
 from caisson.api.openapi import EVENT_STREAM
+from caisson.api.validity import KeyEnded, raise_when_ended
 
 HEARTBEAT_S = 10.0
 
 
 class EventStream(Response):
-    """Writes blocks of whole events until they end or the client goes away. `open_streams` counts it meanwhile."""
+    """Writes blocks of whole events until they end, or client or key is gone. `open_streams` counts it meanwhile."""
 
     def __init__(self, blocks: AsyncGenerator[bytes], open_streams: Gauge) -> None:
         super().__init__(
@@ -35,12 +36,14 @@ class EventStream(Response):
             with self._open_streams.track_inprogress():
                 async with asyncio.TaskGroup() as group, aclosing(self._blocks) as blocks:
                     companions = [group.create_task(raise_when_gone(receive)), group.create_task(_keep_alive(send))]
+                    if (ended := scope["state"]["principal"].ended) is not None:
+                        companions.append(group.create_task(raise_when_ended(ended)))
                     async for block in blocks:
                         await send({"type": "http.response.body", "body": block, "more_body": True})
                     for companion in companions:
                         companion.cancel()
-        except* ClientGone:
-            # What follows goes nowhere.
+        except* (ClientGone, KeyEnded):
+            # What follows goes nowhere, or says only that the stream is over.
             pass
         await send({"type": "http.response.body", "body": b""})
 

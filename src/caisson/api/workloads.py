@@ -140,7 +140,9 @@ async def get_workload(
 ) -> Response:
     """With `wait`, answers when the workload has ended or the time is over, whichever comes first."""
     work = services(request).engine.get(known_form(workload_id), tenant(request), parameters.wait)
-    return json_response(await (while_connected(request.receive, work) if parameters.wait else work))
+    return json_response(
+        await (while_connected(request.receive, work, principal(request).ended) if parameters.wait else work)
+    )
 
 
 @router.delete(
