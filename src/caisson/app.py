@@ -25,9 +25,8 @@ from caisson.api.server import create_app
 from caisson.backends import load_backends
 from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
-from caisson.engine.reclaim import reclaiming
+from caisson.engine.reclaim import reclaiming, running
 from caisson.errors import CaissonError
-from caisson.host import birthmark
 from caisson.host.network.slots import Slots
 from caisson.images.jobs import ImageJobs
 from caisson.sandbox.contract import BackendContext
@@ -110,25 +109,23 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
     node_dir = settings.data_dir / "node"
     for folder in (node_dir, settings.data_dir / "uploads"):
         folder.mkdir(mode=0o700, exist_ok=True)
-    runs = node_dir / "runs"
-    earlier = birthmark.begin_run(runs)
-    async with _slots(settings, node_id).open() as slots, open_store(settings.store_url) as store:
-        backends = load_backends(settings.backends, BackendContext(node_id, node_dir, settings, slots))
-        host, _ = split_listen(settings.listen)
-        if not is_loopback(host) and not await store.list_keys():
-            raise StartupError(
-                f"{settings.listen} can be reached from other machines, and no API key exists",
-                "make one with `caisson keys create`, or listen on 127.0.0.1",
-            )
-        async with (
-            reclaiming(runs, earlier, backends, slots),
-            Engine(settings, store, backends, node_id).open() as engine,
-            Benchmarks(engine, store, node_id).open() as benchmarks,
-            ImageJobs(settings).open() as images,
-            _sweeping(store, settings),
-        ):
-            yield create_app(engine, settings, store, benchmarks, images), engine
-    birthmark.end_run(runs)
+    with running(node_dir) as left:
+        async with _slots(settings, node_id).open() as slots, open_store(settings.store_url) as store:
+            backends = load_backends(settings.backends, BackendContext(node_id, node_dir, settings, slots))
+            host, _ = split_listen(settings.listen)
+            if not is_loopback(host) and not await store.list_keys():
+                raise StartupError(
+                    f"{settings.listen} can be reached from other machines, and no API key exists",
+                    "make one with `caisson keys create`, or listen on 127.0.0.1",
+                )
+            async with (
+                reclaiming(node_dir, left, backends, slots),
+                Engine(settings, store, backends, node_id).open() as engine,
+                Benchmarks(engine, store, node_id).open() as benchmarks,
+                ImageJobs(settings).open() as images,
+                _sweeping(store, settings),
+            ):
+                yield create_app(engine, settings, store, benchmarks, images), engine
 
 
 def _slots(settings: Settings, node_id: str) -> Slots:

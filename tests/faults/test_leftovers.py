@@ -37,6 +37,10 @@ def test_whatever_bears_a_dead_server_s_mark_is_ended_and_nothing_else(
     runs = tmp_path / "server" / "data" / "node" / "runs"
     runs.mkdir(parents=True)
     (runs / MARK).touch()
+    node_dir = runs.parent
+    for draft in ("tmp/one/two", "microvm/templates/.making-00", "microvm/disks/.blank-0", "go/.0-1.tmp"):
+        (node_dir / draft).mkdir(parents=True)
+    (node_dir / "microvm" / "disks" / "kept").touch()
     fifo = tmp_path / "fifo"
     subprocess.run(["mkfifo", fifo], check=True)
     with ExitStack() as stack:
@@ -58,6 +62,8 @@ def test_whatever_bears_a_dead_server_s_mark_is_ended_and_nothing_else(
             process.wait(30)
         wait_until(lambda: metric(server, "caisson_leftovers_removal_seconds") > 0, "the rest to be removed", 30)
         assert metric(server, 'caisson_leftovers_removed_total{kind="process"}') >= len(left)
+        assert metric(server, 'caisson_leftovers_removed_total{kind="file"}') == 4
+        assert [path.name for path in node_dir.glob("*/*/*") if path.parent.parent.name == "microvm"] == ["kept"]
         assert [process.poll() for process in others] == [None] * len(others)
         assert [path.name for path in runs.iterdir()] != [MARK], "what is done is not done again"
         with server.client() as http:
