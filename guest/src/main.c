@@ -14,6 +14,7 @@
 #include "loop.h"
 #include "modules.h"
 #include "mount.h"
+#include "network.h"
 #include "reap.h"
 #include "root.h"
 #include "survive.h"
@@ -92,7 +93,10 @@ static const char *become_init(void) {
     if (missing == NULL && options.root != NULL) {
         missing = root_enter(&options);
     }
-    return missing != NULL ? missing : mount_all(&options);
+    if (missing == NULL) {
+        missing = mount_all(&options);
+    }
+    return missing == NULL && options.has_network ? network_up(&options.network) : missing;
 }
 
 int main(int argc, char **argv) {

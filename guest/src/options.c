@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "network.h"
+
 enum { NOBODY = 65534 };
 
 static bool read_number(const char *text, char **end, uint32_t *number) {
@@ -74,6 +76,9 @@ static bool read_option(struct options *options, int name, const char *value) {
         return value[0] == '/';
     case 'm':
         return read_number(value, &end, &options->memory_mb) && *end == '\0';
+    case 'e':
+        options->has_network = true;
+        return network_read(&options->network, value);
     case 'r':
         options->root = value;
         return value[0] == '/';
@@ -90,7 +95,7 @@ bool options_read(struct options *options, int argc, char **argv) {
         {"init", no_argument, NULL, 'i'},         {"channel", required_argument, NULL, 'c'},
         {"nonce", required_argument, NULL, 'n'},  {"work", required_argument, NULL, 'w'},
         {"user", required_argument, NULL, 'u'},   {"cgroup", required_argument, NULL, 'g'},
-        {"root", required_argument, NULL, 'r'},
+        {"root", required_argument, NULL, 'r'},   {"network", required_argument, NULL, 'e'},
         {"memory", required_argument, NULL, 'm'}, {"disk", required_argument, NULL, 'd'},   {"harness", required_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from caisson.images.catalog import Catalog
+from tests.helpers.images import TEMPLATES_DIR
 from tests.helpers.netns import (
     HOST_ADDRESS,
     HOST_PRIVATE,
@@ -54,8 +55,11 @@ def world() -> Iterator[World]:
 def host(world: World, images: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server on that host."""
     settings: dict[str, Any] = {
-        **{"backends": "gvisor", "images_dir": str(images.folder), "name_servers": NAME_SERVER},
+        **{"backends": "gvisor,microvm", "images_dir": str(images.folder), "name_servers": NAME_SERVER},
         **{"warm_python": 0, "warm_gvisor_node": 0, "warm_go": 0, "warm_bash": 0},
+        **{"warm_microvm_python": 0, "warm_microvm_node": 0, "microvm_emulation": "true"},
+        # On a busy machine without KVM, an interpreter can take long to come up.
+        **{"templates_dir": str(TEMPLATES_DIR), "start_timeout_s": 60},
     }
     context = running_server(tmp_path_factory.mktemp("networked"), **settings)
     # Started, asked and stopped by threads that are on that host; its own loopback is all they share with this one.
@@ -66,7 +70,7 @@ def host(world: World, images: Catalog, tmp_path_factory: pytest.TempPathFactory
         in_namespace(world.host, lambda: context.__exit__(None, None, None))
 
 
-@pytest.fixture(params=["gvisor"])
+@pytest.fixture(params=["gvisor", "microvm"])
 def isolation(request: pytest.FixtureRequest, world: World, host: Server) -> str:
     """An isolation that gives networks here."""
     name = str(request.param)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from dataclasses import replace
 
 import structlog
 
@@ -17,6 +19,7 @@ from caisson.backends.microvm.sizes import size_class
 from caisson.backends.microvm.snapshot import Key, Templates
 from caisson.backends.microvm.vmm import Kernel
 from caisson.errors import SandboxError, Unavailable
+from caisson.host.network.slots import ALL_KINDS
 from caisson.images.catalog import Catalog, Image
 from caisson.images.errors import ImageMissing
 from caisson.model import Isolation, Resources, Runtime
@@ -51,6 +54,7 @@ class MicrovmBackend:
         self._places = Places(context.node_id, self._folder / "sandboxes", uid_base)
         templates = self._settings.templates_dir or self._folder / "templates"
         self._templates = Templates(templates.absolute()) if self._settings.microvm_snapshots else None
+        self._slots = context.slots
         self._booter: Booter | None = None
 
     async def probe(self) -> Capabilities:
@@ -64,12 +68,13 @@ class MicrovmBackend:
                 self._folder / "kvm.json",
                 self._settings,
             )
-            self._booter = Booter(choice.vmm, kernel, self._places, self._templates, self._folder / "disks")
+            disks = self._folder / "disks"
+            self._booter = Booter(choice.vmm, kernel, self._places, self._templates, disks, self._slots)
         except SandboxError as error:
             fix = error.fix if isinstance(error, Unavailable) else None
             return Capabilities(self.isolation, available=False, reason=error.message, fix=fix)
         await self._collect()
-        return self._capabilities(choice, kernel, images, missing)
+        return replace(self._capabilities(choice, kernel, images, missing), networks=await self._networks())
 
     def pool_spec(self, spec: SandboxSpec) -> SandboxSpec:
         """See `Backend.pool_spec`. Sizes are rounded up to classes."""
@@ -112,8 +117,6 @@ class MicrovmBackend:
         """What boots such a machine; while inside, its image stays. Raises Unavailable."""
         if self._booter is None:
             raise Unavailable("micro-VMs do not work on this host")
-        if spec.network != "none":
-            raise Unavailable("the microvm backend gives no network yet")
         image = self._catalog.find(IMAGES[spec.runtime])
         if image is None:
             raise _no_image(IMAGES[spec.runtime])
@@ -174,6 +177,12 @@ class MicrovmBackend:
             acceleration=choice.vmm.acceleration,
             facts=facts,
         )
+
+    async def _networks(self) -> frozenset[str]:
+        """Kinds of network machines can have; a device in a namespace of the host's making needs root."""
+        if self._slots is None or os.geteuid() != 0 or await self._slots.lacks() is not None:
+            return frozenset({"none"})
+        return ALL_KINDS
 
     async def _collect(self) -> None:
         """Remove templates of images, kernels and VMMs that are no longer used here."""

@@ -21,12 +21,16 @@ from caisson.backends.microvm.sandbox import MicrovmSandbox, renew
 from caisson.backends.microvm.sizes import ram_mb
 from caisson.backends.microvm.snapshot import Damaged, Key, Template, Templates
 from caisson.backends.microvm.vmm import Drive, Home, Kernel, Machine, MachineConfig, Nic, Vmm, VmmError
-from caisson.errors import StartFailed
+from caisson.errors import StartFailed, Unavailable
 from caisson.host.cgroup import CgroupError
+from caisson.host.network.gate import GUEST_MAC, NetworkError
+from caisson.host.network.gate import Kind as Attachment
+from caisson.host.network.rules import GATE_ADDRESS, GUEST_ADDRESS, PREFIX_LENGTH
+from caisson.host.network.slots import Slot, Slots
 from caisson.host.process import CommandFailed
 from caisson.images.build import USER_ID
 from caisson.images.catalog import Image
-from caisson.model import MachineFacts, StartKind
+from caisson.model import MachineFacts, Network, StartKind
 from caisson.sandbox.channel import Channel, ChannelClosed
 from caisson.sandbox.contract import SandboxSpec
 from caisson.sandbox.launch import ENVIRONMENT, WORK
@@ -38,7 +42,9 @@ BOOT_S = 20.0
 """Longest one boot may take; after that it is tried once more, because a boot was seen to hang now and then."""
 SAVE_S = 20.0
 TRIES = 2
-FAULTS = (VmmError, ChannelClosed, ProtocolError, TimeoutError, CgroupError, CommandFailed, OSError)
+FAULTS = (VmmError, ChannelClosed, ProtocolError, TimeoutError, CgroupError, CommandFailed, NetworkError, OSError)
+CARD = f"{GUEST_ADDRESS}/{PREFIX_LENGTH},{GATE_ADDRESS}"
+"""What the agent gives the network card: the same in every slot, so that copies of one machine need not change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,11 @@ class Kind:
     def env(self) -> Mapping[str, str]:
         """Environment of the interpreter, and of programs."""
         return {**ENVIRONMENT, **self.image.manifest.env}
+
+    @property
+    def has_network(self) -> bool:
+        """It has a card. What that reaches is the slot's affair, and not the template's."""
+        return self.spec.network != "none"
 
     @property
     def vcpus(self) -> int:
@@ -70,29 +81,32 @@ class Booter:
     templates: Templates | None
     """None: every machine is booted."""
     disks: Path
+    slots: Slots | None = None
+    """None: no machine gets a network."""
 
     @asynccontextmanager
-    async def boot(self, kind: Kind, nic: Nic | None = None) -> AsyncIterator[MicrovmSandbox]:
-        """A machine that is READY and like no other. Raises StartFailed."""
+    async def boot(self, kind: Kind) -> AsyncIterator[MicrovmSandbox]:
+        """A machine that is READY and like no other. Raises StartFailed or Unavailable."""
         async with AsyncExitStack() as stack:
             try:
+                slot = await self._slot(kind.spec.network, stack)
                 if self.templates is None or kind.spec.start is StartKind.COLD:
-                    sandbox = await self._fresh(kind, nic, stack)
+                    sandbox = await self._fresh(kind, slot, stack)
                 else:
-                    template = await stack.enter_async_context(self._template(self.templates, kind, nic))
+                    template = await stack.enter_async_context(self._template(self.templates, kind))
                     start = StartKind.COLD if template.take_first() else StartKind.RESTORED
-                    sandbox = await self._copy(kind, nic, template, start, stack)
+                    sandbox = await self._copy(kind, slot, template, start, stack)
             except (*FAULTS, Damaged) as error:
                 raise StartFailed("the sandbox did not start", detail=str(error)) from error
             await stack.enter_async_context(sandbox.watched())
             yield sandbox
 
-    async def prepare(self, kind: Kind, nic: Nic | None = None) -> None:
-        """Make the template that `boot` will copy, if there is to be one. Raises StartFailed."""
+    async def prepare(self, kind: Kind) -> None:
+        """Make the template that `boot` will copy, if there is to be one. Raises StartFailed or Unavailable."""
         if self.templates is None or kind.spec.start is StartKind.COLD:
             return
         try:
-            async with self._template(self.templates, kind, nic):
+            async with self._template(self.templates, kind):
                 pass
         except (*FAULTS, Damaged) as error:
             raise StartFailed("the sandbox did not start", detail=str(error)) from error
@@ -101,12 +115,30 @@ class Booter:
         """Memory of the machine."""
         return ram_mb(kind.spec, self.kernel)
 
-    def _template(self, templates: Templates, kind: Kind, nic: Nic | None) -> AbstractAsyncContextManager[Template]:
-        return templates.use(self.key(kind, nic), lambda folder: self._make(kind, nic, folder))
+    def _template(self, templates: Templates, kind: Kind) -> AbstractAsyncContextManager[Template]:
+        return templates.use(self.key(kind), lambda folder: self._make(kind, folder))
 
-    def key(self, kind: Kind, nic: Nic | None = None) -> Key:
+    async def _slot(self, network: Network, stack: AsyncExitStack) -> Slot | None:
+        """The machine's network, if it is to have one. Raises StartFailed or Unavailable."""
+        if network == "none":
+            return None
+        if self.slots is None:
+            raise Unavailable("this host gives sandboxes no network")
+        try:
+            return await stack.enter_async_context(self.slots.take(network, Attachment.TAP))
+        except NetworkError as error:
+            raise StartFailed("the sandbox was given no network", detail=error.detail) from error
+
+    @asynccontextmanager
+    async def _home(self, kind: Kind, slot: Slot | None) -> AsyncIterator[Home]:
+        async with self.places.take(self.ram_mb(kind), kind.vcpus) as home:
+            if slot is not None and home.uid is not None:
+                await slot.give_tap(home.uid)
+            yield home
+
+    def key(self, kind: Kind) -> Key:
         """Everything a template depends on."""
-        config = self._config(kind, (), nic)
+        config = self._config(kind, (), None)
         return {
             **self.vmm.identity(config),
             "kernel": self.kernel.digest,
@@ -117,23 +149,23 @@ class Booter:
             "ram_mb": str(config.ram_mb),
             "disk_mb": str(kind.spec.disk_mb),
             "vcpus": str(config.vcpus),
-            "nic": "" if nic is None else nic.mac,
+            "nic": GUEST_MAC if kind.has_network else "",
         }
 
-    async def _fresh(self, kind: Kind, nic: Nic | None, stack: AsyncExitStack) -> MicrovmSandbox:
-        home = await stack.enter_async_context(self.places.take(self.ram_mb(kind), kind.vcpus))
+    async def _fresh(self, kind: Kind, slot: Slot | None, stack: AsyncExitStack) -> MicrovmSandbox:
+        home = await stack.enter_async_context(self._home(kind, slot))
         began = time.monotonic()
-        machine, channel = await self._up(kind, nic, home, stack, to_save=False)
+        machine, channel = await self._up(kind, slot, home, stack, to_save=False)
         facts = self._facts(boot_ms=_ms_since(began))
-        return self._sandbox(home, kind, machine, channel, StartKind.COLD, facts)
+        return self._sandbox(home, kind, slot, machine, channel, StartKind.COLD, facts)
 
     async def _copy(
-        self, kind: Kind, nic: Nic | None, template: Template, start: StartKind, stack: AsyncExitStack
+        self, kind: Kind, slot: Slot | None, template: Template, start: StartKind, stack: AsyncExitStack
     ) -> MicrovmSandbox:
-        home = await stack.enter_async_context(self.places.take(self.ram_mb(kind), kind.vcpus))
+        home = await stack.enter_async_context(self._home(kind, slot))
         disk = home.folder / "disk"
         await asyncio.to_thread(copy_disk, template.disk, disk)
-        config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), nic)
+        config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), slot)
         began = time.monotonic()
         with self._counted("restore"):
             machine = await stack.enter_async_context(self.vmm.load(config, template.snapshot, home))
@@ -147,13 +179,15 @@ class Booter:
             except FAULTS as error:
                 raise await explained(home.id, machine, error) from error
         facts = self._facts(restore_ms=restore_ms, renew_ms=round(_ms_since(began) - restore_ms, 3))
-        return self._sandbox(home, kind, machine, channel, start, facts)
+        return self._sandbox(home, kind, slot, machine, channel, start, facts)
 
-    async def _make(self, kind: Kind, nic: Nic | None, folder: Path) -> None:
+    async def _make(self, kind: Kind, folder: Path) -> None:
         """Make a template's files from a boot that is used for nothing else."""
         async with AsyncExitStack() as stack:
-            home = await stack.enter_async_context(self.places.take(self.ram_mb(kind), kind.vcpus))
-            machine, channel = await self._up(kind, nic, home, stack, to_save=True)
+            # No program runs in it, so that any network will do.
+            slot = await self._slot("egress" if kind.has_network else "none", stack)
+            home = await stack.enter_async_context(self._home(kind, slot))
+            machine, channel = await self._up(kind, slot, home, stack, to_save=True)
             # Its answer is the last thing under way: a snapshot must not hold half a frame.
             if not await channel.ping(BOOT_S):
                 raise VmmError("the machine to be saved does not answer")
@@ -165,7 +199,7 @@ class Booter:
         metrics.machine_templates_built.labels(self.vmm.name).inc()
 
     async def _up(
-        self, kind: Kind, nic: Nic | None, home: Home, stack: AsyncExitStack, *, to_save: bool
+        self, kind: Kind, slot: Slot | None, home: Home, stack: AsyncExitStack, *, to_save: bool
     ) -> tuple[Machine, Channel]:
         """A booted machine whose agent and interpreter wait. Raises one of FAULTS."""
         disk = home.folder / "disk"
@@ -174,7 +208,7 @@ class Booter:
             disk.unlink(missing_ok=True)
             await asyncio.to_thread(copy_disk, blank, disk)
             nonce = secrets.token_bytes(NONCE_BYTES)
-            config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), nic, nonce.hex())
+            config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), slot, nonce.hex())
             began = time.monotonic()
             async with AsyncExitStack() as trial:
                 machine = await trial.enter_async_context(self.vmm.boot(config, home, to_save=to_save))
@@ -192,10 +226,26 @@ class Booter:
         raise failure
 
     def _sandbox(
-        self, home: Home, kind: Kind, machine: Machine, channel: Channel, start: StartKind, facts: MachineFacts
+        self,
+        home: Home,
+        kind: Kind,
+        slot: Slot | None,
+        machine: Machine,
+        channel: Channel,
+        start: StartKind,
+        facts: MachineFacts,
     ) -> MicrovmSandbox:
-        ram_mb = self.ram_mb(kind)
-        return MicrovmSandbox(home, kind.spec, machine, channel, start=start, facts=facts, ram_mb=ram_mb, env=kind.env)
+        return MicrovmSandbox(
+            home,
+            kind.spec,
+            machine,
+            channel,
+            start=start,
+            facts=facts,
+            ram_mb=self.ram_mb(kind),
+            env=kind.env,
+            slot=slot,
+        )
 
     def _facts(
         self, *, boot_ms: float | None = None, restore_ms: float | None = None, renew_ms: float | None = None
@@ -222,16 +272,17 @@ class Booter:
             metrics.machines_failed.labels(self.vmm.name, step).inc()
             raise
 
-    def _config(self, kind: Kind, drives: tuple[Drive, ...], nic: Nic | None, nonce: str = "") -> MachineConfig:
+    def _config(self, kind: Kind, drives: tuple[Drive, ...], slot: Slot | None, nonce: str = "") -> MachineConfig:
         agent = ["--nonce", nonce, "--root", "/dev/vda", "--disk", "/dev/vdb", "--cgroup", "/sys/fs/cgroup"]
         agent += ["--memory", str(kind.spec.mem_mb), "--work", WORK, "--user", f"{USER_ID}:{USER_ID}"]
+        agent += ["--network", CARD] if kind.has_network else []
         agent += ["--harness", *kind.harness] if kind.harness else []
         return MachineConfig(
             vcpus=kind.vcpus,
             ram_mb=self.ram_mb(kind),
             kernel=self.kernel,
             drives=drives,
-            nic=nic,
+            nic=None if slot is None or slot.tap is None else Nic(slot.tap, slot.gate, slot.mac),
             agent=tuple(agent),
             env=kind.env,
         )

@@ -8,11 +8,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 
+import msgspec
+
 from caisson import metrics
 from caisson.backends.microvm.meter import Meter
 from caisson.backends.microvm.vmm import End, EndKind, Home, Machine, VmmError
 from caisson.errors import SandboxCrashed, StartFailed
 from caisson.host.cgroup import CgroupError, Limits
+from caisson.host.network.slots import Slot
 from caisson.model import MachineFacts, Runtime, StartKind, Usage
 from caisson.sandbox import agent
 from caisson.sandbox.agent import Renewal
@@ -48,10 +51,11 @@ class MicrovmSandbox:
         facts: MachineFacts,
         ram_mb: int,
         env: Mapping[str, str],
+        slot: Slot | None = None,
     ) -> None:
         """The agent's handshake is done, or the machine is a copy that runs and was renewed.
 
-        `env` is what the image wants in the environment of programs.
+        `env` is what the image wants in the environment of programs, `slot` the machine's network.
         """
         self.id = home.id
         self.spec = spec
@@ -62,6 +66,7 @@ class MicrovmSandbox:
         self._machine = machine
         self._channel = channel
         self._env = env
+        self._slot = slot
         self._meter = Meter(home.group, ram_mb)
         self._turn = asyncio.Lock()
         self._paused = False
@@ -98,7 +103,11 @@ class MicrovmSandbox:
 
     def usage(self) -> Usage:
         """See `Sandbox.usage`."""
-        return self._meter.read()
+        used = self._meter.read()
+        if self._slot is None:
+            return used
+        traffic = self._slot.counters()
+        return msgspec.structs.replace(used, rx_bytes=traffic.rx_bytes, tx_bytes=traffic.tx_bytes)
 
     async def kill(self) -> None:
         """See `Sandbox.kill`."""
