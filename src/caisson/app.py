@@ -113,7 +113,7 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
         async with _slots(settings, node_id).open() as slots, open_store(settings.store_url) as store:
             backends = load_backends(settings.backends, BackendContext(node_id, node_dir, settings, slots))
             host, _ = split_listen(settings.listen)
-            if not is_loopback(host) and not await store.list_keys():
+            if not is_loopback(host) and settings.oidc_issuer is None and not await store.list_keys():
                 raise StartupError(
                     f"{settings.listen} can be reached from other machines, and no API key exists",
                     "make one with `caisson keys create`, or listen on 127.0.0.1",

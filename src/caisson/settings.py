@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -175,6 +175,20 @@ class Settings(BaseSettings):
     """How long an `Idempotency-Key` is remembered."""
     key_guesses: int = Field(default=10, ge=0)
     """Wrong API keys that may come from an address before it must wait. 0: any number."""
+    oidc_issuer: str | None = None
+    """OpenID Connect issuer (its `iss`) whose tokens are taken beside API keys. Needs `CAISSON_OIDC_AUDIENCE`."""
+    oidc_audience: str | None = None
+    """What a token's `aud` must name: this server."""
+    oidc_keys_url: str | None = None
+    """Where the issuer's keys (JWKS) lie. Default: where its description says."""
+    oidc_tenant_claim: str = "tenant"
+    """Claim that names the tenant a token is of."""
+    oidc_scopes_claim: str = "scope"
+    """Claim with a token's scopes: words with spaces between, or a list."""
+    oidc_scope_prefix: str = "caisson:"
+    """What stands before `run`, `read` and `admin` in that claim."""
+    oidc_leeway_s: float = Field(default=30, ge=0, le=300)
+    """How far the issuer's clock may be from this one's."""
     audit_days: float = Field(default=365, ge=1)
     """Entries of the audit log are removed after this many days."""
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = ()
@@ -208,6 +222,12 @@ class Settings(BaseSettings):
         for server in value:
             split_server(server)
         return value
+
+    @model_validator(mode="after")
+    def _check_oidc(self) -> Settings:
+        if (self.oidc_issuer is None) != (self.oidc_audience is None):
+            raise ValueError("oidc_issuer and oidc_audience are set together or not at all")
+        return self
 
     @field_validator("network_links")
     @classmethod

@@ -132,9 +132,13 @@ def test_each_quota_is_told_by_its_name_and_when_to_come_again(place: Place) -> 
     for _ in range(2):
         assert submit(place.a).status_code == 202
     assert "`per_minute`" in refused(place.a)
-    place.limit("a", "--cpu-s-per-day", "0.6")
+    place.limit("a", "--cpu-s-per-day", "1")
     burn = "const end = Date.now() + 1500; while (Date.now() < end);"
-    assert place.a.post("/v1/workloads", json={"runtime": "node", "code": burn}).json()["status"] == "completed"
+    for _ in range(10):  # on a busy machine, a second and a half is little CPU time
+        answer = place.a.post("/v1/workloads", json={"runtime": "node", "code": burn})
+        if answer.status_code == 429:
+            break
+        assert answer.json()["status"] == "completed"
     assert "`cpu_s_per_day`" in refused(place.a)
     place.command("tenants", "rm", "a")
     wait_until(lambda: submit(place.a).status_code == 202, "the limits to be gone", 10)

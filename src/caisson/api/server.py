@@ -15,6 +15,7 @@ from caisson.api.answers import json_response
 from caisson.api.auth import Authenticator
 from caisson.api.dashboard import Dashboard
 from caisson.api.listener import Guard
+from caisson.api.oidc import tokens_of
 from caisson.api.openapi import describe
 from caisson.api.problems import add_handlers
 from caisson.api.services import Services
@@ -41,7 +42,9 @@ def create_app(
     add_handlers(app)
     app.add_middleware(
         Guard,
-        authenticator=Authenticator(store, keys_needed=not loopback, guesses=settings.key_guesses),
+        authenticator=Authenticator(
+            store, keys_needed=not loopback, guesses=settings.key_guesses, tokens=tokens_of(settings)
+        ),
         loopback=loopback,
         trusted_hosts=settings.trusted_hosts,
     )
