@@ -48,6 +48,23 @@ class PoolView(Struct, frozen=True, kw_only=True):
     starting: int
 
 
+class CheckVerdict(StrEnum):
+    """How a check of the host went: fine, works with less, or not there."""
+
+    OK = "ok"
+    LIMITED = "limited"
+    MISSING = "missing"
+
+
+class HostCheck(Struct, frozen=True, kw_only=True):
+    """One check of the host: what was found, and what to do where it is not all it could be."""
+
+    name: str
+    verdict: CheckVerdict
+    found: str
+    fix: str | None
+
+
 class BackendView(Struct, frozen=True, kw_only=True):
     """What one isolation can do on this node."""
 

@@ -100,7 +100,7 @@ def test_what_is_anothers_does_not_exist(place: Place) -> None:
         text = "".join(news.iter_text())
     assert running not in text
     assert '"running":0' in text
-    for path in ("/v1/nodes", "/v1/audit"):
+    for path in ("/v1/doctor", "/v1/nodes", "/v1/audit"):
         assert place.b.get(path).status_code == 403
     # The same Idempotency-Key of two tenants is two keys.
     headers = {"Idempotency-Key": "one"}

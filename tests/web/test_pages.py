@@ -179,6 +179,8 @@ def test_backends_and_nodes_show_what_the_server_says(web: Window, http: httpx2.
     web.open("/backends")
     for backend in http.get("/v1/backends").json():
         web.until("backend", isolation=backend["isolation"], available=str(backend["available"]).lower())
+    for check in http.get("/v1/doctor").json():
+        web.until("host-check", name=check["name"], verdict=check["verdict"])
     web.open("/nodes")
     web.until("node", id=http.get("/v1/nodes").json()[0]["id"])
 

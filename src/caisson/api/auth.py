@@ -155,8 +155,8 @@ def presented_key(scope: Scope) -> str | None:
 
 
 def needed_scope(method: str, path: str) -> KeyScope:
-    """The scope that a request needs. Nodes, images and the audit log are the operator's: they are of all tenants."""
-    if path in ("/v1/nodes", "/v1/audit") or path.startswith("/v1/nodes/"):
+    """The scope that a request needs. The host, nodes, images and the audit log are the operator's: they are of all."""
+    if path in ("/v1/doctor", "/v1/nodes", "/v1/audit") or path.startswith("/v1/nodes/"):
         return KeyScope.ADMIN
     if path.startswith("/v1/images/") and method not in ("GET", "HEAD", "OPTIONS"):
         return KeyScope.ADMIN

@@ -16,6 +16,7 @@ from caisson import __version__
 from caisson.answers import (
     BackendView,
     Changed,
+    HostCheck,
     ImageJob,
     ImageList,
     Load,
@@ -48,6 +49,7 @@ DESCRIBED = (
     WorkloadPage,
     LogPage,
     BackendView,
+    HostCheck,
     NodeView,
     Stats,
     Routing,

@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from caisson.answers import BackendView, NodeView, Routing, Stats
+from caisson.answers import BackendView, HostCheck, NodeView, Routing, Stats
 from caisson.api.answers import Health, json_response
 from caisson.api.openapi import Answer, operation
 from caisson.api.services import principal, services, tenant
@@ -32,6 +32,15 @@ router = APIRouter()
 async def list_backends(request: Request) -> Response:
     """Tells also why an isolation is not available, and what would change that."""
     return json_response(await services(request).engine.backends())
+
+
+@router.get(
+    "/v1/doctor",
+    **operation("check_host", "What this host has and lacks", {200: Answer(list[HostCheck], "One for each check.")}),
+)
+async def check_host(request: Request) -> Response:
+    """The checks of `caisson doctor` on the server's host; what each isolation makes of them is in `/v1/backends`."""
+    return json_response(await services(request).host.list())
 
 
 class RoutingParameters(BaseModel):

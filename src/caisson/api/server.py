@@ -20,6 +20,7 @@ from caisson.api.openapi import describe
 from caisson.api.problems import add_handlers
 from caisson.api.services import Services
 from caisson.compare.service import Benchmarks
+from caisson.engine.checks import HostChecks
 from caisson.engine.engine import Engine
 from caisson.images.jobs import ImageJobs
 from caisson.settings import Settings, is_loopback, split_listen
@@ -37,7 +38,8 @@ def create_app(
     """The application. API keys are needed unless only this machine can reach `settings.listen`."""
     loopback = is_loopback(split_listen(settings.listen)[0])
     app = _with_routes(tracing=settings.otlp_endpoint is not None)
-    app.state.services = Services(engine, store, benchmarks, images, settings.data_dir, registry)
+    host = HostChecks(settings.data_dir, settings.runsc)
+    app.state.services = Services(engine, store, benchmarks, images, host, settings.data_dir, registry)
     app.router.default = Dashboard(app.router.default)
     add_handlers(app)
     app.add_middleware(

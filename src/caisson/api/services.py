@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from caisson.api.auth import Principal
 from caisson.compare.service import Benchmarks
+from caisson.engine.checks import HostChecks
 from caisson.engine.engine import Engine
 from caisson.images.jobs import ImageJobs
 from caisson.store.store import Store
@@ -25,6 +26,7 @@ class Services:
     store: Store
     benchmarks: Benchmarks
     images: ImageJobs
+    host: HostChecks
     data_dir: Path
     registry: CollectorRegistry
 

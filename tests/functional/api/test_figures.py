@@ -36,3 +36,12 @@ def test_figures_are_of_what_ran_and_what_waits(start_server: Callable[..., Serv
         assert http.get("/v1/stats", params={"window": 59}).status_code == 422
         for workload_id in held:
             http.delete(f"/v1/workloads/{workload_id}")
+
+
+def test_the_host_is_checked_as_the_command_does_it(start_server: Callable[..., Server]) -> None:
+    """What is not there has a verdict, and what would help."""
+    with start_server(backends="isolate", runsc="/nowhere/runsc").client() as http:
+        checks = {check["name"]: check for check in http.get("/v1/doctor").json()}
+    assert checks["bubblewrap"]["verdict"] == "ok"
+    assert checks["runsc"]["verdict"] == "limited"
+    assert checks["runsc"]["fix"]

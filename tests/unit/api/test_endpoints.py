@@ -137,6 +137,7 @@ async def test_the_description_covers_every_endpoint_and_refers_to_nothing_missi
         "GET /v1/events",
         "GET /v1/routing",
         "GET /v1/backends",
+        "GET /v1/doctor",
         "GET /v1/nodes",
         "GET /v1/nodes/{id}",
         "GET /v1/stats",

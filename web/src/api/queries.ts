@@ -4,7 +4,7 @@ import { parseExact } from "@/lib/exact";
 import { packTar, gzip, type Files } from "@/lib/tar";
 
 import { ApiError, getJson, request, sendJson, withQuery } from "./client";
-import { isOver, type BackendView, type IsolationChoice, type NodeView, type Routing, type Runtime, type Stats, type Workload, type WorkloadPage, type WorkloadSpec } from "./types";
+import { isOver, type BackendView, type HostCheck, type IsolationChoice, type NodeView, type Routing, type Runtime, type Stats, type Workload, type WorkloadPage, type WorkloadSpec } from "./types";
 
 export const queryClient = new QueryClient({
   defaultOptions: {
@@ -55,6 +55,10 @@ export function useBackends() {
     queryFn: ({ signal }) => getJson<BackendView[]>("/v1/backends", signal),
     refetchInterval: 15_000,
   });
+}
+
+export function useDoctor() {
+  return useQuery({ queryKey: ["doctor"], queryFn: ({ signal }) => getJson<HostCheck[]>("/v1/doctor", signal), staleTime: 15_000 });
 }
 
 export function useNodes() {

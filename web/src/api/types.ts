@@ -15,6 +15,7 @@ type Members = Omit<{ [K in KeyOf<EachSpec>]?: Exclude<ValueOf<EachSpec, K>, nul
 /** A request for a run, in any of its forms. */
 export type WorkloadSpec = Members & { runtime: Runtime; resources?: Partial<Schemas["Resources"]>; input?: unknown };
 export type BackendView = Schemas["BackendView"];
+export type HostCheck = Schemas["HostCheck"];
 export type NodeView = Schemas["NodeView"];
 export type PoolView = Schemas["PoolView"];
 export type Stats = Schemas["Stats"];

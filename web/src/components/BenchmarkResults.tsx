@@ -73,7 +73,7 @@ function ResultTable({ results }: { results: readonly BenchmarkResult[] }) {
       <div className="overflow-x-auto" tabIndex={0} role="group" aria-label="All figures">
         <table className="tabular w-full text-[13px] whitespace-nowrap">
           <thead>
-            <tr className="border-b border-line text-xs text-muted [&>th]:px-3 [&>th]:py-1.5 [&>th]:text-right [&>th]:font-medium [&>th:nth-child(-n+3)]:text-left">
+            <tr className="border-b border-line text-xs text-muted [&>th]:px-2 [&>th]:py-1.5 [&>th:first-child]:pl-3 [&>th]:text-right [&>th]:font-medium [&>th:nth-child(-n+3)]:text-left">
               <th>Program</th>
               <th>On</th>
               <th>Measure</th>
@@ -103,7 +103,7 @@ function Row({ result }: { result: BenchmarkResult }) {
   const { spread } = result;
   const format = FORMATS[result.unit];
   return (
-    <tr className="h-8 border-b border-line/70 last:border-0 [&>td]:px-3 [&>td]:text-right [&>td:nth-child(-n+3)]:text-left">
+    <tr className="h-8 border-b border-line/70 last:border-0 [&>td]:px-2 [&>td:first-child]:pl-3 [&>td]:text-right [&>td:nth-child(-n+3)]:text-left">
       <td>
         {result.program} <span className="text-muted">{result.runtime}</span>
       </td>

@@ -22,14 +22,14 @@ export function Images() {
       <ul>
         {data.buildable.map((one) => (
           <li key={one.name} data-testid="image" data-name={one.name} data-built={one.built} className="flex flex-wrap items-center gap-x-3 gap-y-1 border-b border-line/70 px-3 py-2 text-[13px] last:border-0">
-            <span className="w-20 font-medium">{one.name}</span>
+            <span className="w-24 font-medium">{one.name}</span>
             <span className={`inline-flex w-24 items-center gap-1.5 ${one.built ? (one.outdated ? "text-warn" : "text-ok") : "text-muted"}`}>
               <Icon name={one.built ? (one.outdated ? "clock" : "check") : "cross"} size={14} />
               {one.built ? (one.outdated ? "outdated" : "here") : "not here"}
             </span>
             <span className="min-w-48 flex-1 text-muted">{one.summary}</span>
             <Version image={data.images.find((image) => image.name === one.name && image.current)} />
-            <span className="flex gap-2">
+            <span className="ml-auto flex gap-2">
               <Button testId="image-build" disabled={busy.has(one.name) || start.isPending} onClick={() => start.mutate({ kind: "build", name: one.name })}>
                 Build<span className="sr-only"> {one.name}</span>
               </Button>
@@ -43,7 +43,7 @@ export function Images() {
         ))}
         {others.map((image) => (
           <li key={image.digest} className="flex flex-wrap items-center gap-x-3 border-b border-line/70 px-3 py-2 text-[13px] last:border-0">
-            <span className="w-20 font-medium">{image.name}</span>
+            <span className="w-24 font-medium">{image.name}</span>
             <span className="flex-1 text-muted">{image.summary}</span>
             <Version image={image} />
           </li>

@@ -33,7 +33,8 @@ export function LogTools({ log, workloadId, search, paused, following, wrap, tim
   return (
     <div className="flex min-h-[38px] flex-wrap items-center gap-0.5 border-b border-line px-2 py-1">
       <State log={log} />
-      <div className="relative ml-auto flex min-w-20 flex-1 items-center sm:max-w-60">
+      <span className="ml-auto sm:hidden" />
+      <div className="relative order-last flex w-full items-center sm:order-none sm:ml-auto sm:w-auto sm:max-w-60 sm:min-w-20 sm:flex-1">
         <Icon name="search" size={14} className="pointer-events-none absolute left-2 text-faint" />
         <input
           type="search"

@@ -6,6 +6,7 @@ const COLORS: Record<Subject, string> = { process: "muted", isolate: "isolate", 
 const ROW_PX = 34;
 const LABEL_PX = 108;
 const VALUE_PX = 70;
+const TICK_PX = 56;
 
 export interface SpreadChartProps {
   results: readonly BenchmarkResult[];
@@ -30,7 +31,7 @@ export function SpreadChart({ results, format, label }: SpreadChartProps) {
   const high = isLog ? Math.log10(most) + 0.05 : most * 1.04 || 1;
   const plot = wide - LABEL_PX - VALUE_PX;
   const x = (value: number) => LABEL_PX + (((isLog ? Math.log10(Math.max(value, least)) : value) - low) / (high - low)) * plot;
-  const ticks = isLog ? decades(low, high) : [0, 0.5, 1].map((share) => share * most);
+  const ticks = isLog ? decades(low, high, plot / TICK_PX) : [0, 0.5, 1].map((share) => share * most);
   const tall = shown.length * ROW_PX + 22;
   return (
     <div ref={holder}>
@@ -85,8 +86,11 @@ function useWidth(): [number, (element: HTMLDivElement | null) => void] {
   return [wide, holder];
 }
 
-function decades(low: number, high: number): number[] {
+/** Powers of ten, as many of them as there is room for. */
+function decades(low: number, high: number, room: number): number[] {
   const found: number[] = [];
   for (let power = Math.ceil(low); power <= Math.floor(high); power++) found.push(10 ** power);
-  return found.length > 0 ? found : [10 ** low, 10 ** high];
+  if (found.length === 0) return [10 ** low, 10 ** high];
+  const every = Math.max(1, Math.ceil(found.length / Math.max(1, room)));
+  return found.filter((_, at) => at % every === 0);
 }

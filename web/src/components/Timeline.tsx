@@ -1,15 +1,24 @@
 import type { Workload } from "@/api/types";
 import { duration } from "@/lib/format";
 
+import { useNow } from "./Time";
+
 const PARTS = [
   { key: "queued_ms", title: "queued", color: "bg-strong" },
   { key: "start_ms", title: "start", color: "bg-microvm" },
   { key: "exec_ms", title: "run", color: "bg-isolate" },
 ] as const;
 
+/** How long its program ran; counts along, to the second, while it does. */
+export function useExecMs({ timings, status, started_at: began }: Pick<Workload, "timings" | "status" | "started_at">): number | null {
+  const now = useNow();
+  if (status !== "running" || !began) return timings.exec_ms;
+  return Math.max(0, Math.floor((now - Date.parse(began)) / 1000) * 1000);
+}
+
 /** Where the time went, as a picture: each part as long as it took, none too short to be seen. */
-export function Timeline({ workload }: { workload: Pick<Workload, "timings" | "start"> }) {
-  const timings = workload.timings ?? {};
+export function Timeline({ workload }: { workload: Pick<Workload, "timings" | "start" | "status" | "started_at"> }) {
+  const timings = { ...workload.timings, exec_ms: useExecMs(workload) };
   const parts = PARTS.map((part) => ({ ...part, ms: timings[part.key] ?? null }));
   const known = parts.filter((part) => part.ms !== null);
   const total = timings.total_ms ?? known.reduce((sum, part) => sum + (part.ms ?? 0), 0);

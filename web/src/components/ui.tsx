@@ -256,14 +256,16 @@ export function Figure({
   value,
   note,
   testId,
+  className = "",
 }: {
   label: string;
   value: ReactNode;
   note?: ReactNode;
   testId?: string;
+  className?: string;
 }) {
   return (
-    <div data-testid={testId} className="card min-w-0 px-3 py-2.5">
+    <div data-testid={testId} className={`card min-w-0 px-3 py-2.5 ${className}`}>
       <div className="text-xs text-muted">{label}</div>
       <div className="tabular mt-0.5 truncate text-xl font-semibold tracking-tight">{value}</div>
       <div className="mt-0.5 truncate text-xs text-faint">{note ?? "\u00a0"}</div>

@@ -2,7 +2,8 @@ import type { ReactNode } from "react";
 
 import { useBackends } from "@/api/queries";
 import type { BackendView } from "@/api/types";
-import { CopyButton } from "@/components/CopyButton";
+import { Fix } from "@/components/Fix";
+import { HostChecks } from "@/components/HostChecks";
 import { Icon } from "@/components/Icon";
 import { Images } from "@/components/Images";
 import { PoolTable } from "@/components/PoolTable";
@@ -21,9 +22,10 @@ export default function BackendsPage() {
         </Notice>
       ) : null}
       {!data && !error ? <Skeleton rows={8} /> : null}
-      <div className="grid grid-cols-[repeat(auto-fit,minmax(min(100%,420px),1fr))] items-start gap-3">{data?.map((backend) => <BackendCard key={backend.isolation} backend={backend} />)}</div>
-      <div className="mt-3">
+      <div className="grid grid-cols-[repeat(auto-fit,minmax(min(100%,320px),1fr))] items-start gap-3">{data?.map((backend) => <BackendCard key={backend.isolation} backend={backend} />)}</div>
+      <div className="mt-3 space-y-3">
         <Images />
+        <HostChecks />
       </div>
     </div>
   );
@@ -84,19 +86,10 @@ function BackendCard({ backend }: { backend: BackendView }) {
   );
 }
 
-function Fix({ text }: { text: string }) {
-  return (
-    <div className="mt-1.5 flex items-center gap-1 rounded-md border border-line bg-ground px-2 py-1 font-mono text-xs">
-      <span className="min-w-0 flex-1 break-words">{text}</span>
-      <CopyButton label="Copy what would help" testId="copy-fix" text={() => text} />
-    </div>
-  );
-}
-
 function Pair({ name, children }: { name: string; children: ReactNode }) {
   return (
-    <div className="flex gap-3 py-1 text-[13px]">
-      <dt className="w-24 shrink-0 text-muted">{name}</dt>
+    <div className="flex items-baseline gap-3 py-1 text-[13px]">
+      <dt className="w-24 shrink-0 text-muted first-letter:uppercase">{name}</dt>
       <dd className="min-w-0 flex-1">{children}</dd>
     </div>
   );

@@ -22,7 +22,7 @@ export default function ComparePage({ id }: { id: string | null }) {
   return (
     <div data-testid="compare">
       <PageHead title="Compare" note="the same program on every isolation" />
-      <div className="grid gap-3 xl:grid-cols-[minmax(0,1fr)_300px]">
+      <div className="grid gap-3 xl:grid-cols-[minmax(0,1fr)_230px]">
         <div className="flex min-w-0 flex-col gap-3">
           <StartForm />
           {error ? <Notice kind="bad" title="It cannot be read">{error.message}</Notice> : null}
@@ -85,7 +85,7 @@ function StartForm() {
         <div className="w-20">
           <Labelled label="Clients">{(attributes) => <input {...attributes} inputMode="numeric" data-testid="compare-clients" value={clients} onChange={(event) => setClients(event.target.value)} className="field tabular" />}</Labelled>
         </div>
-        <div className="mt-5 flex flex-1 flex-wrap items-center gap-3">
+        <div className="flex flex-1 sm:mt-5 flex-wrap items-center gap-3">
           <span className="text-xs text-muted">{available.length > 0 ? `on ${available.join(", ")} and the bare process` : ""}</span>
           <span className="ml-auto">
             <Button look="primary" icon="play" testId="compare-start" disabled={start.isPending} onClick={begin}>

@@ -106,6 +106,7 @@ function Figures({ stats, running, queued }: { stats: Stats | undefined; running
       <Figure label="Fastest median" value={fastest ? duration(fastest.p50_ms) : "–"} note={fastest ? `${fastest.isolation}, ${fastest.start}` : "no figures yet"} />
       <Figure
         testId="figure-host"
+        className="col-span-2 lg:col-span-1"
         label="Load of the host"
         value={host ? host.load_1m.toFixed(2) : "–"}
         note={host ? `${mebibytes(host.mem_available_mb)} of ${mebibytes(host.mem_total_mb)} free` : "needs the scope admin"}
@@ -156,9 +157,9 @@ function LatencyTable({ stats }: { stats: Stats | undefined }) {
   if (!stats || stats.latency.length === 0) return null;
   return (
     <Card title="Latency" note="of the last hour" flush testId="latency-table">
-      <table className="tabular w-full text-[13px]">
+      <table className="tabular w-full text-[13px] whitespace-nowrap">
         <thead>
-          <tr className="border-b border-line text-xs text-muted [&>th]:px-3 [&>th]:py-1.5 [&>th]:text-right [&>th]:font-medium [&>th:first-child]:text-left">
+          <tr className="border-b border-line text-xs text-muted [&>th]:px-2 sm:[&>th]:px-3 [&>th]:py-1.5 [&>th]:text-right [&>th]:font-medium [&>th:first-child]:text-left">
             <th>Isolation, start</th>
             <th>count</th>
             <th>p50</th>
@@ -168,7 +169,7 @@ function LatencyTable({ stats }: { stats: Stats | undefined }) {
         </thead>
         <tbody>
           {stats.latency.map((row) => (
-            <tr key={`${row.isolation} ${row.start}`} className="h-8 border-b border-line/70 last:border-0 [&>td]:px-3 [&>td]:text-right [&>td:first-child]:text-left">
+            <tr key={`${row.isolation} ${row.start}`} className="h-8 border-b border-line/70 last:border-0 [&>td]:px-2 sm:[&>td]:px-3 [&>td]:text-right [&>td:first-child]:text-left">
               <td>
                 <IsolationTag isolation={row.isolation} /> <span className="text-muted">{row.start}</span>
               </td>

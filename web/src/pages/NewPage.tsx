@@ -181,7 +181,7 @@ export default function NewPage() {
           )}
           <SpecFields draft={draft} mistakes={mistakes} change={change} snippets={<Snippets spec={built.spec} archive={built.archive !== null} />} />
         </div>
-        <section className="card flex min-h-96 min-w-0 flex-col lg:sticky lg:top-4 lg:h-[calc(100dvh-2rem)]" aria-label="Result">
+        <section className="card flex min-h-96 min-w-0 flex-col lg:sticky lg:top-4 lg:h-[calc(100dvh-9rem)]" aria-label="Result">
           {runId ? (
             <ResultPanel key={runId} id={runId} spots={spots} onSpot={onSpot} onLog={setLog} />
           ) : (

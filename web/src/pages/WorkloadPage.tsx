@@ -10,7 +10,7 @@ import { ErrorCard } from "@/components/ErrorCard";
 import { JsonTree } from "@/components/JsonTree";
 import { LogView } from "@/components/LogView";
 import { IsolationTag, StatusBadge } from "@/components/Status";
-import { Timeline } from "@/components/Timeline";
+import { Timeline, useExecMs } from "@/components/Timeline";
 import { RelativeTime } from "@/components/Time";
 import { Button, ButtonLink, Card, Empty, Notice, PageHead, Skeleton } from "@/components/ui";
 import { lacksCode } from "@/lib/draftOfSpec";
@@ -115,8 +115,8 @@ function Actions({ workload }: { workload: Workload }) {
 
 function Pair({ name, children }: { name: string; children: ReactNode }) {
   return (
-    <div className="flex gap-3 py-1 text-[13px]">
-      <dt className="w-24 shrink-0 text-muted">{name}</dt>
+    <div className="flex items-baseline gap-3 py-1 text-[13px]">
+      <dt className="w-24 shrink-0 text-muted first-letter:uppercase">{name}</dt>
       <dd className="min-w-0 flex-1 break-words">{children}</dd>
     </div>
   );
@@ -156,12 +156,13 @@ function Facts({ workload }: { workload: Workload }) {
 }
 
 function UsageCard({ workload }: { workload: Workload }) {
-  const { usage, resources, timings } = workload;
+  const { usage, resources } = workload;
+  const execMs = useExecMs(workload);
   return (
     <Card title="Use and limits">
       <div className="space-y-3 text-[13px]">
         <Meter name="Memory" used={usage.peak_mem_mb} of={resources.mem_mb} text={`${mebibytes(usage.peak_mem_mb)} of ${mebibytes(resources.mem_mb)}`} />
-        <Meter name="Time" used={timings.exec_ms} of={resources.timeout_s * 1000} text={`${duration(timings.exec_ms)} of ${duration(resources.timeout_s * 1000)}`} />
+        <Meter name="Time" used={execMs} of={resources.timeout_s * 1000} text={`${duration(execMs)} of ${duration(resources.timeout_s * 1000)}`} />
         <dl>
           <Pair name="CPU">{usage.cpu_ms === null ? "–" : duration(usage.cpu_ms)} <span className="text-muted">on at most {resources.cpus}</span></Pair>
           <Pair name="Disk">at most {mebibytes(resources.disk_mb)}</Pair>
