@@ -11,15 +11,41 @@ import pytest
 from caisson.images.catalog import Catalog
 from tests.conformance.dialects import IN_ISOLATES, Dialect, Spec
 from tests.conformance.languages import IN_MACHINES, UNDER_GVISOR
+from tests.helpers.busybox import busybox_image
 from tests.helpers.images import IMAGES_DIR, TEMPLATES_DIR
+from tests.helpers.oci_images import can_fetch_images, push
+from tests.helpers.registry import Registry, running_registry
 from tests.helpers.runs import Answer, run
 from tests.helpers.server import Server, running_server
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server, with the guest images of these tests where they were built."""
-    with running_server(tmp_path_factory.mktemp("server"), images_dir=str(IMAGES_DIR)) as server:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry | None]:
+    """Debian's registry on loopback; None where images from one could not be run anyway."""
+    if not can_fetch_images():
+        yield None
+        return
+    with running_registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def image(registry: Registry | None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """BusyBox, whose entry point is its shell."""
+    if registry is None:
+        pytest.skip("this machine cannot fetch images from registries")
+    return push(registry, busybox_image(), "shell:1", tmp_path_factory.mktemp("layout"))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, registry: Registry | None) -> Iterator[Server]:
+    """One server, with the guest images of these tests where they were built, and what it fetches beside them."""
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "images").mkdir()
+    for name in ("base", "python", "node", "go"):
+        (folder / "images" / name).symlink_to(IMAGES_DIR / name)
+    loopback = {} if registry is None else {"oci_insecure_registries": registry.host}
+    with running_server(folder, images_dir=str(folder / "images"), **loopback) as server:
         yield server
 
 
@@ -74,9 +100,10 @@ def dialect(request: pytest.FixtureRequest, http: httpx2.Client) -> Dialect:
 class Speaker:
     """Runs a dialect's sentences."""
 
-    def __init__(self, http: httpx2.Client, dialect: Dialect) -> None:
+    def __init__(self, http: httpx2.Client, dialect: Dialect, image: str | None = None) -> None:
         self._http = http
         self._dialect = dialect
+        self._image = image
 
     def run(self, sentence: Spec | None, **members: Any) -> Answer:
         """Run it to its end; the test is skipped if the language has no such sentence."""
@@ -86,10 +113,11 @@ class Speaker:
         """The request."""
         if sentence is None:
             pytest.skip(f"{self._dialect.runtime} has no way to say this")
-        return {"runtime": self._dialect.runtime, "isolation": self._dialect.isolation, **sentence}
+        image = {} if self._image is None else {"image": self._image}
+        return {"runtime": self._dialect.runtime, "isolation": self._dialect.isolation, **image, **sentence}
 
 
 @pytest.fixture
-def speak(http: httpx2.Client, dialect: Dialect) -> Speaker:
+def speak(request: pytest.FixtureRequest, http: httpx2.Client, dialect: Dialect) -> Speaker:
     """Runs sentences of the dialect."""
-    return Speaker(http, dialect)
+    return Speaker(http, dialect, request.getfixturevalue("image") if dialect.runtime == "oci" else None)

@@ -1,4 +1,4 @@
-"""How Python, Node.js, Go and the shell say the sentences, in sandboxes that have the guest agent."""
+"""How Python, Node.js, Go, the shell and an image from a registry say the sentences, in sandboxes with the agent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from tests.conformance.dialects import NODE as NODE_IN_ISOLATES
 from tests.conformance.dialects import Dialect, Spec
 
 SECRETS = [str(Path(__file__).resolve()), "/etc/shadow", "/proc/1/root/etc/shadow", "/root/.ssh/authorized_keys"]
@@ -50,18 +51,11 @@ def handler(input):
     ),
 )
 
-NODE = Dialect(
-    runtime="node",
+NODE = replace(
+    NODE_IN_ISOLATES,
     isolation="gvisor",
-    hello=code("console.log('out')"),
-    both_streams=code("console.log(1); console.error(2); console.log(3)"),
     exit_3=code("process.exit(3)"),
     echo_stdin=code("for await (const chunk of process.stdin) process.stdout.write(chunk)"),
-    loop=code("for (;;) {}"),
-    broken=code("export default function ("),
-    raises=code("\nfunction inner() {\n  throw new TypeError('it broke')\n}\ninner()"),
-    memory_hog=code("const kept = []; for (;;) kept.push(new Array(100_000).fill(Math.random()))"),
-    flood=code("for (;;) console.log('x'.repeat(1000))"),
     identity=code("export default (input) => input"),
     args_and_env=code(
         "import fs from 'node:fs'\nfs.writeFileSync(process.env.CAISSON_OUTPUT,"
@@ -148,7 +142,30 @@ BASH = Dialect(
     ),
 )
 
-UNDER_GVISOR = (PYTHON, NODE, GO, BASH)
-EMULATED = UNDER_GVISOR if os.environ.get("CAISSON_TEST_ALL") else (PYTHON, BASH)
+
+def told(sentence: Spec) -> Spec:
+    """The same to the shell that is the entry point of `busybox_image`."""
+    return {"command": ["-c", sentence["code"], "sh"]}
+
+
+OCI = Dialect(
+    runtime="oci",
+    isolation="gvisor",
+    hello=told(BASH.hello),
+    both_streams=told(BASH.both_streams),
+    exit_3=told(BASH.exit_3),
+    echo_stdin=told(BASH.echo_stdin),
+    loop=told(BASH.loop),
+    broken=None,
+    raises=None,
+    memory_hog=told(BASH.memory_hog),
+    flood=told(code("while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done")),
+    args_and_env=told(BASH.args_and_env or {}),
+    host_secrets=told(BASH.host_secrets or {}),
+)
+
+UNDER_GVISOR = (PYTHON, NODE, GO, BASH, OCI)
+LANGUAGES = (PYTHON, NODE, GO, BASH)
+EMULATED = LANGUAGES if os.environ.get("CAISSON_TEST_ALL") else (PYTHON, BASH)
 """Emulated machines are slow, so that all languages speak in them only where somebody asks for it."""
 IN_MACHINES = tuple(replace(dialect, isolation="microvm") for dialect in EMULATED)

@@ -20,15 +20,24 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.registry import PROGRAM as REGISTRY
 from tests.helpers.registry import Registry
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
+OCI_TOOLS = ("skopeo", "umoci", "bwrap")
+
+
+def can_fetch_images() -> bool:
+    """True if there is a registry to fetch images from here, and what fetches and unpacks them."""
+    return all(shutil.which(program) for program in (*OCI_TOOLS, REGISTRY))
+
+
 def need_oci_tools() -> None:
     """Skip the test where images cannot be fetched and unpacked."""
-    for program in ("skopeo", "umoci", "bwrap"):
+    for program in OCI_TOOLS:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
 
