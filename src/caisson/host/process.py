@@ -125,6 +125,7 @@ async def run(
     timeout_s: float = 30,
     max_output_bytes: int = 1 << 20,
     check: bool = True,
+    pass_fds: Collection[int] = (),
 ) -> Completed:
     """Run a helper program to its end and collect its output, the first `max_output_bytes` of each stream.
 
@@ -142,6 +143,7 @@ async def run(
                     stdin=stdin.fileno() if stdin else subprocess.DEVNULL,
                     stdout=pipes[0][1],
                     stderr=pipes[1][1],
+                    pass_fds=pass_fds,
                 )
             )
         finally:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from caisson.host.pipes import readable
 from caisson.host.process import CommandFailed, run
+from caisson.host.shield import uninterrupted
 from caisson.images import tree
 from caisson.images.oci.errors import NoSuchImage, OciError, RegistryTrouble
 from caisson.images.oci.skopeo import TAG
@@ -19,6 +22,7 @@ MOUNT_POINTS = ("proc", "sys", "dev", "tmp", "work", "caisson")
 SHOWN_FILES = ("hosts", "resolv.conf", "hostname")
 """Files below /etc that a sandbox lays something over."""
 _WATCH_S = 0.5
+_DEATH_S = 10.0
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
 
 
@@ -31,10 +35,10 @@ async def unpack(layout: Path, blobs: Path, root: Path, *, max_bytes: int, timeo
     command = [*_jail(layout.parent, blobs), f"--fsize={max_bytes}", "--", "umoci", "raw", "unpack"]
     rootless = ["--rootless"] if os.geteuid() != 0 else []
     try:
-        async with asyncio.TaskGroup() as tasks:
+        async with _until_all_have_ended() as held, asyncio.TaskGroup() as tasks:
             watch = tasks.create_task(_watch(root, max_bytes))
             command += [*rootless, "--image", f"{layout}:{TAG}", str(root)]
-            done = await run(command, timeout_s=timeout_s, check=False)
+            done = await run(command, timeout_s=timeout_s, check=False, pass_fds=[held])
             watch.cancel()
     except* _TooLarge as group:
         raise NoSuchImage(f"the image is larger than {max_bytes >> 20} MiB when unpacked") from group
@@ -49,6 +53,29 @@ async def unpack(layout: Path, blobs: Path, root: Path, *, max_bytes: int, timeo
     entries, size = await asyncio.to_thread(_clean, root)
     if size > max_bytes or entries > MAX_ENTRIES:
         raise NoSuchImage(f"the image is larger than {max_bytes >> 20} MiB when unpacked")
+
+
+@asynccontextmanager
+async def _until_all_have_ended() -> AsyncIterator[int]:
+    """A descriptor for the jail's processes to hold; leaving waits until none of them has it any more.
+
+    The death of bwrap is the end of all in its pid namespace, but only a moment later, in which umoci goes on writing.
+    """
+    read_fd, write_fd = os.pipe()
+    try:
+        yield write_fd
+    finally:
+        os.close(write_fd)
+        try:
+            await uninterrupted(_closed(read_fd))
+        finally:
+            os.close(read_fd)
+
+
+async def _closed(read_fd: int) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DEATH_S):
+            await readable(read_fd)
 
 
 def make_workdir(root: Path, workdir: str, uid: int, gid: int) -> None:
