@@ -169,6 +169,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
         subprocess.run(["umount", small], check=True)
 
 
+BUSY_FOR_A_SECOND = (429, {"Retry-After": "1"}, json.dumps({"errors": [{"code": "TOOMANYREQUESTS"}]}).encode())
 IMAGE = make_image(make_layer([Entry("a", b"1")]))
 
 
@@ -224,13 +225,31 @@ def test_bytes_that_a_digest_does_not_stand_for_are_refused(
     assert_nothing_left(store)
 
 
-def test_a_registry_that_wants_fewer_requests_is_named_and_its_wish_told(
+def test_a_registry_that_wants_fewer_requests_is_asked_again_when_it_said(
     store: OciStore, make_puller: Callable[..., Puller]
 ) -> None:
-    busy = (429, {"Retry-After": "1"}, json.dumps({"errors": [{"code": "TOOMANYREQUESTS"}]}).encode())
+    refused: list[str] = []
+
+    def answer(path: str) -> Answer:
+        if "/manifests/" in path and not refused:
+            refused.append(path)
+            return BUSY_FOR_A_SECOND
+        return serving(IMAGE)(path)
+
+    with odd_registry(answer) as (address, _):
+        pull(make_puller(address), f"{address}/a:1")
+    assert refused
+
+
+@pytest.mark.parametrize("wish_s", [1, 3600])
+def test_a_registry_that_goes_on_to_want_fewer_requests_is_named_and_its_wish_told(
+    wish_s: int, store: OciStore, make_puller: Callable[..., Puller]
+) -> None:
+    busy = (429, {"Retry-After": str(wish_s)}, BUSY_FOR_A_SECOND[2])
     with odd_registry(serving(IMAGE, manifests=busy)) as (address, asked):
-        with pytest.raises(RegistryTrouble, match=r"fewer requests|too slow"):
-            pull(make_puller(address, timeout_s=4), f"{address}/a:1")
+        with pytest.raises(RegistryTrouble, match=rf"fewer requests, later \({wish_s} s\)") as caught:
+            pull(make_puller(address, timeout_s=2.5), f"{address}/a:1")
+        assert caught.value.retry_after_s == wish_s
         assert len(asked) < 12, "it is not asked again and again"
     assert_nothing_left(store)
 

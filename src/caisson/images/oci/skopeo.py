@@ -129,7 +129,8 @@ async def _raw(reference: Reference, access: Access) -> bytes:
 def _skopeo(access: Access) -> list[str]:
     policy = [] if _POLICY.exists() else ["--insecure-policy"]
     timeout = f"--command-timeout={access.timeout_s:g}s"
-    return ["skopeo", *policy, timeout, "--override-os=linux", f"--override-arch={architecture()}"]
+    # It waits by itself when a registry wants it to, some five times, and says so only here.
+    return ["skopeo", "--debug", *policy, timeout, "--override-os=linux", f"--override-arch={architecture()}"]
 
 
 def _source(reference: Reference, access: Access, tls: str, auth: str) -> list[str]:
@@ -174,14 +175,19 @@ _MEANINGS: tuple[tuple[str, type[OciError], str], ...] = (
 def explain(stderr: str, reference: Reference, access: Access) -> OciError:
     """The error that skopeo's words stand for."""
     words = _words(stderr)
+    waited = re.search(r"too many requests to \S+ sleeping", stderr, re.IGNORECASE)
+    if waited and re.search(r"deadline exceeded", words):
+        words = f"toomanyrequests, {words}"
     for pattern, kind, text in _MEANINGS:
         if re.search(pattern, words, re.IGNORECASE):
             message = text.format(
                 place=_place(reference), image=reference, timeout=access.timeout_s, words=words[-300:]
             )
             if kind is RegistryTrouble:
-                found = re.search(r"retry[- ]after:? (\d{1,5})", words, re.IGNORECASE)
-                return RegistryTrouble(message, retry_after_s=int(found[1]) if found else None, detail=words)
+                found = re.findall(r"retry[- ]after\W*(?:header)?\W*(\d{1,5})", stderr, re.IGNORECASE)
+                wanted_s = int(found[-1]) if found and "toomanyrequests" in words else None
+                message += "" if wanted_s is None else f" ({wanted_s} s)"
+                return RegistryTrouble(message, retry_after_s=wanted_s, detail=words)
             return kind(message, detail=words)
     return RegistryTrouble(f"{reference} could not be fetched: {words[-300:]}", detail=words)
 
