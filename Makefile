@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web images up test check lab bench soak fuzz lock docs newcomer
+.PHONY: help setup web images up test check wheel lab bench soak fuzz lock docs newcomer
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,13 @@ check: ## Linters, types, and the rules of the house.
 	$(VENV)/mypy
 	$(VENV)/python scripts/sizes
 	@if command -v shellcheck; then shellcheck scripts/lock tests/e2e/newcomer .ci/run src/caisson/sandbox/inside/go-build; else echo "no shellcheck here: skipped"; fi
+	$(VENV)/python scripts/audit
 	$(VENV)/pytest -q tests/house
+
+wheel: web ## Build the package, dashboard and guest agent included, and its bill of materials, into dist/.
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(VENV)/hatchling build -t wheel -d dist
+	@$(PYTHON) scripts/setup --test
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(VENV)/python scripts/sbom dist/sbom.cdx.json
 
 lab: ## As root: run the tests that need KVM in an emulated machine that has it; arguments: `make lab ARGS="-k word"`.
 	@$(PYTHON) scripts/setup --test
