@@ -46,6 +46,9 @@ leftovers_seconds = Gauge(
 )
 pool_ready = Gauge("caisson_pool_ready_sandboxes", "Sandboxes that wait for work.", ["isolation", "runtime"])
 pool_target = Gauge("caisson_pool_target_sandboxes", "Sandboxes that should wait.", ["isolation", "runtime"])
+sandboxes_dropped = Counter(
+    "caisson_sandboxes_dropped_total", "Waiting sandboxes that were given up unused.", ["isolation", "reason"]
+)
 machine_boot_seconds = Histogram(
     "caisson_machine_boot_seconds", "Time from a VMM's start to an interpreter that waits.", ["vmm"], buckets=_SECONDS
 )
@@ -88,6 +91,7 @@ def open_log_streams() -> int:
 
 
 LEFTOVERS = ("process", "sandbox", "network", "file")
+DROPS = ("old", "sick", "surplus")
 VMMS = ("firecracker", "qemu")
 FIRECRACKER_EVENTS = (
     "vcpu_failed",
@@ -124,6 +128,8 @@ def _create_labels() -> None:
         workload_run_seconds.labels(isolation)
         sandbox_teardowns_failed.labels(isolation)
         sandboxes_reclaimed.labels(isolation)
+        for drop in DROPS:
+            sandboxes_dropped.labels(isolation, drop)
         workloads_finished.labels(isolation, Status.COMPLETED, "none")
         for reason in Reason:
             status = Status.KILLED if reason in KILL_REASONS else Status.FAILED

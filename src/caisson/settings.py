@@ -150,6 +150,13 @@ class Settings(BaseSettings):
     """gVisor sandboxes that wait for Go."""
     warm_bash: int = Field(default=1, ge=0, le=1_000)
     """gVisor sandboxes that wait for shell programs."""
+    warm_growth: float = Field(default=2, ge=1, le=100)
+    """While bursts of requests come, up to this many times the configured number of sandboxes wait; 1: never more."""
+    warm_memory_mb: int = Field(default=0, ge=0)
+    """Most memory that sandboxes which wait may hold, in MiB, about: fewer than configured wait where it does not
+    reach. 0: an eighth of the machine's."""
+    warm_age_s: float = Field(default=3_600, gt=0)
+    """A sandbox that waited this long is replaced by a fresh one."""
     go_cache_mb: int = Field(default=1_024, ge=0)
     """Compiled Go programs are kept for the same sources to be run again, up to this many MiB; the oldest go first."""
     start_timeout_s: float = Field(default=20, gt=0)
@@ -264,5 +271,13 @@ class Settings(BaseSettings):
     @property
     def memory_limit_mb(self) -> int:
         """`max_memory_mb`, or three quarters of the machine's memory."""
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return self.max_memory_mb or int(total * 0.75) >> 20
+        return self.max_memory_mb or int(_machine_bytes() * 0.75) >> 20
+
+    @property
+    def warm_limit_mb(self) -> int:
+        """`warm_memory_mb`, or an eighth of the machine's memory."""
+        return self.warm_memory_mb or _machine_bytes() >> 23
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

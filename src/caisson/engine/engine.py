@@ -105,7 +105,12 @@ class Engine:
             queue_limit=settings.queue_limit,
             weight=self._quotas.weight,
         )
-        self._pools = Pools(settings.start_timeout_s)
+        self._pools = Pools(
+            settings.start_timeout_s,
+            budget_mb=settings.warm_limit_mb,
+            growth=settings.warm_growth,
+            age_s=settings.warm_age_s,
+        )
         self._changes = Changes()
         runner = Runner(store, self._admission, self._pools, backends, node_id, self._changes)
         self._dispatcher = Dispatcher(

@@ -3,6 +3,8 @@
 Every sandbox lives in a keeper task of its own, which boots it, holds it, and tears it down: its context is entered and
 left by the same task, and a slow teardown is nobody's wait. A sandbox goes to the first taker in line, whoever caused
 its boot; nobody boots for himself, so a burst never starts more sandboxes than it needs.
+
+How many wait follows demand, within a budget of memory (`sizing.py`); those that wait are pinged and grow old.
 """
 
 from __future__ import annotations
@@ -10,14 +12,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from time import monotonic
 
 import structlog
 
 from caisson import metrics
 from caisson.answers import PoolView
+from caisson.engine.sizing import Demand, Want, shares, wanted
 from caisson.errors import SandboxError, StartFailed, Unavailable
 from caisson.model import Isolation, StartKind
 from caisson.sandbox.contract import Backend, Sandbox, SandboxSpec
@@ -30,6 +34,13 @@ REFILL_AFTER_S = 0.02
 """How long after a warm start its successor is booted; those who find the pool empty cause boots at once."""
 BACKOFF_S = (0.0, 0.2, 1.0, 5.0, 30.0)
 """Pause before a pool is filled again after so many failed boots in a row."""
+TEND_EVERY_S = 1.0
+"""How often pools are looked after: too full ones give up sandboxes, and one that waits is asked how it is."""
+PING_EVERY_S = 30.0
+"""How often each sandbox that waits is asked."""
+PING_S = 5.0
+WAITING_MB = {Isolation.ISOLATE: 40, Isolation.GVISOR: 80, Isolation.MICROVM: 160}
+"""What a sandbox that waits holds of the host's memory, roughly: what its interpreter uses, not what it may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +51,19 @@ class PoolState:
     ready: int
     starting: int
     takers: int
+    busy: bool = False
+    """Workloads run on every processor."""
 
 
 def boots_wanted(state: PoolState, parallel: int) -> int:
-    """How many boots to begin now: for those who wait and for the target, never more at once than `parallel`."""
+    """How many boots to begin now: for those who wait and for the target, never more at once than `parallel`.
+
+    For the target alone, one at a time while workloads need the processors.
+    """
     missing = state.takers + state.target - state.ready - state.starting
-    return max(0, min(missing, parallel - state.starting))
+    waited_for = max(0, state.takers - state.ready)
+    most = max(waited_for, 1) if state.busy else parallel
+    return max(0, min(missing, most - state.starting, parallel - state.starting))
 
 
 @dataclass(slots=True, eq=False)
@@ -54,17 +72,28 @@ class _Slot:
 
     sandbox: Sandbox
     released: asyncio.Event
+    born_at: float
+    asked_at: float
 
 
 class Pool:
     """Sandboxes of one spec."""
 
     def __init__(
-        self, backend: Backend, spec: SandboxSpec, target: int, start_timeout_s: float, keepers: asyncio.TaskGroup
+        self,
+        backend: Backend,
+        spec: SandboxSpec,
+        start_timeout_s: float,
+        keepers: asyncio.TaskGroup,
+        busy: Callable[[], bool],
     ) -> None:
         self.backend = backend
         self.spec = spec
-        self._target = target
+        self.least = 0
+        """How many are to wait whatever was asked for lately."""
+        self.demand = Demand()
+        self._target = 0
+        self._busy = busy
         self._start_timeout_s = start_timeout_s
         self._keepers = keepers
         self._parallel = max(2, len(os.sched_getaffinity(0)))
@@ -77,12 +106,12 @@ class Pool:
     @property
     def state(self) -> PoolState:
         """The pool as it is."""
-        return PoolState(self._target, len(self._ready), self._starting, len(self._takers))
+        return PoolState(self._target, len(self._ready), self._starting, len(self._takers), self._busy())
 
     @property
     def idle(self) -> bool:
         """True if the pool holds nothing, owes nothing and wants nothing."""
-        return self._target == 0 and not self._ready and not self._starting and not self._takers
+        return self.least == 0 and not self._ready and not self._starting and not self._takers
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[tuple[Sandbox, StartKind]]:
@@ -90,6 +119,7 @@ class Pool:
 
         Raises StartFailed or Unavailable when none comes up.
         """
+        self.demand.note(monotonic())
         slot, kind = await self._next()
         try:
             yield slot.sandbox, kind
@@ -103,6 +133,46 @@ class Pool:
         for _ in range(boots_wanted(self.state, self._parallel)):
             self._starting += 1
             self._keepers.create_task(self._keep())
+
+    def resize(self, target: int) -> None:
+        """Have so many wait from now on; of those that wait, the oldest go."""
+        self._target = target
+        while len(self._ready) > target:
+            self._drop(self._ready.popleft(), "surplus")
+        self.fill()
+
+    async def tend(self, age_s: float) -> None:
+        """Give up one that has waited longer than `age_s`, and one that does not answer. Returns at the latest after a
+        ping's time limit."""
+        now_s = monotonic()
+        if self._ready and now_s - self._ready[0].born_at > age_s:
+            self._drop(self._ready.popleft(), "old")
+        elif asked := [slot for slot in self._ready if now_s - slot.asked_at > PING_EVERY_S]:
+            # Nobody is to take it while it is being asked.
+            self._ready.remove(asked[0])
+            await self._ask(asked[0])
+        self.fill()
+
+    async def _ask(self, slot: _Slot) -> None:
+        slot.asked_at = monotonic()
+        try:
+            answered = await slot.sandbox.ping(PING_S)
+        except asyncio.CancelledError:
+            slot.released.set()
+            raise
+        except Exception:
+            # A backend's mistake must not keep the others' pools from being looked after.
+            logger.exception("a ping failed", sandbox=slot.sandbox.id)
+            answered = False
+        if answered:
+            self._offer(slot)
+        else:
+            self._drop(slot, "sick")
+
+    def _drop(self, slot: _Slot, reason: str) -> None:
+        metrics.sandboxes_dropped.labels(self.backend.isolation, reason).inc()
+        logger.debug("a waiting sandbox is given up", sandbox=slot.sandbox.id, reason=reason)
+        slot.released.set()
 
     def stop(self) -> None:
         """Boot nothing more and let go of what waits."""
@@ -165,7 +235,7 @@ class Pool:
                 finally:
                     self._starting -= 1
                 self._failures = 0
-                slot = _Slot(sandbox, asyncio.Event())
+                slot = _Slot(sandbox, asyncio.Event(), monotonic(), monotonic())
                 self._offer(slot)
                 self.fill()
                 await slot.released.wait()
@@ -199,8 +269,16 @@ class Pool:
 class Pools:
     """Every pool of this node, by isolation and pool spec. Specs nobody keeps warm get a pool while they are in use."""
 
-    def __init__(self, start_timeout_s: float) -> None:
+    def __init__(
+        self, start_timeout_s: float, *, budget_mb: int = 1 << 20, growth: float = 1.0, age_s: float = 3_600
+    ) -> None:
+        """`budget_mb`: for all that wait. `growth`: how many times what it is told a pool may hold, if it is asked."""
         self._start_timeout_s = start_timeout_s
+        self._budget_mb = budget_mb
+        self._growth = growth
+        self._age_s = age_s
+        self._taken = 0
+        self._processors = len(os.sched_getaffinity(0))
         self._pools: dict[tuple[Isolation, SandboxSpec], Pool] = {}
         self._keepers: asyncio.TaskGroup | None = None
 
@@ -209,30 +287,47 @@ class Pools:
         """Serve takers until left; then every sandbox is torn down before this returns."""
         async with asyncio.TaskGroup() as keepers:
             self._keepers = keepers
+            tending = keepers.create_task(self._tend())
             try:
                 yield self
             finally:
+                tending.cancel()
                 for pool in self._pools.values():
                     pool.stop()
                 self._keepers = None
 
-    def keep_warm(self, backend: Backend, spec: SandboxSpec, target: int) -> None:
-        """Have `target` sandboxes of `spec`, a pool spec of the backend's, wait from now on."""
-        pool = self._pool(backend, spec, target)
+    def keep_warm(self, backend: Backend, spec: SandboxSpec, least: int) -> None:
+        """Have `least` sandboxes of `spec`, a pool spec of the backend's, wait from now on, and more if asked for."""
+        pool = self._pool(backend, spec)
+        pool.least = least
         labels = backend.isolation, spec.runtime
-        metrics.pool_target.labels(*labels).set(target)
+        metrics.pool_target.labels(*labels).set_function(lambda: pool.state.target)
         metrics.pool_ready.labels(*labels).set_function(lambda: pool.state.ready)
-        pool.fill()
+        self.resize()
+
+    def resize(self) -> None:
+        """Share out the budget anew."""
+        now_s = monotonic()
+        pools = [pool for pool in self._pools.values() if pool.least]
+        wants = [
+            Want(wanted(pool.least, pool.demand.burst(now_s), self._growth), WAITING_MB[pool.backend.isolation])
+            for pool in pools
+        ]
+        for pool, target in zip(pools, shares(wants, self._budget_mb), strict=True):
+            if target != pool.state.target:
+                pool.resize(target)
 
     @asynccontextmanager
     async def take(self, backend: Backend, spec: SandboxSpec) -> AsyncIterator[tuple[Sandbox, StartKind]]:
         """As `Pool.take`, from the pool that serves a request of `spec`."""
         spec = backend.pool_spec(spec)
-        pool = self._pool(backend, spec, 0)
+        pool = self._pool(backend, spec)
+        self._taken += 1
         try:
             async with pool.take() as taken:
                 yield taken
         finally:
+            self._taken -= 1
             if pool.idle:
                 self._pools.pop((backend.isolation, spec), None)
 
@@ -247,11 +342,22 @@ class Pools:
                 )
         return views
 
-    def _pool(self, backend: Backend, spec: SandboxSpec, target: int) -> Pool:
+    def _is_busy(self) -> bool:
+        return self._taken >= self._processors
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(TEND_EVERY_S)
+            self.resize()
+            async with asyncio.TaskGroup() as group:
+                for pool in self._pools.values():
+                    group.create_task(pool.tend(self._age_s))
+
+    def _pool(self, backend: Backend, spec: SandboxSpec) -> Pool:
         if self._keepers is None:
             raise StartFailed("the pools are closed")
         pool = self._pools.get((backend.isolation, spec))
         if pool is None:
-            pool = Pool(backend, spec, target, self._start_timeout_s, self._keepers)
+            pool = Pool(backend, spec, self._start_timeout_s, self._keepers, self._is_busy)
             self._pools[backend.isolation, spec] = pool
         return pool

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -73,11 +74,15 @@ def test_boots_serve_those_who_wait_and_the_target_within_the_parallel_limit(
 
 
 async def until(counter: str, boots: Boots, value: int) -> None:
+    await eventually(lambda: getattr(boots, counter) == value, f"{counter} to be {value}")
+
+
+async def eventually(condition: Callable[[], bool], what: str) -> None:
     for _ in range(5_000):
-        if getattr(boots, counter) == value:
+        if condition():
             return
         await asyncio.sleep(0.001)
-    raise AssertionError(f"{counter} never became {value}")
+    raise AssertionError(f"waited in vain for {what}")
 
 
 def test_a_waiting_sandbox_is_warm_and_is_replaced() -> None:
@@ -197,3 +202,112 @@ def test_closing_the_pools_ends_boots_under_way() -> None:
         assert boots.open == 0
 
     asyncio.run(scenario())
+
+
+def fill(pools: Pools) -> tuple[int, int, int]:
+    (view,) = pools.views()[Isolation.ISOLATE]
+    return view.target, view.ready, view.starting
+
+
+async def use_at_once(pools: Pools, boots: Boots, count: int) -> list[StartKind]:
+    """So many at once, each holding its own until all have one."""
+    have, kinds = asyncio.Barrier(count), []
+
+    async def use() -> None:
+        async with pools.take(boots, SPEC) as (_, kind):
+            kinds.append(kind)
+            await have.wait()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(count):
+            group.create_task(use())
+    return kinds
+
+
+def test_a_burst_of_ten_times_the_size_is_served_and_the_next_one_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "TEND_EVERY_S", 0.01)
+
+    async def scenario() -> None:
+        boots = Boots(delay_s=0.001)
+        async with Pools(5, growth=4, budget_mb=1_000).open() as pools:
+            pools.keep_warm(boots, SPEC, 2)
+            await eventually(lambda: fill(pools) == (2, 2, 0), "the pool to be full")
+            assert (await use_at_once(pools, boots, 20)).count(StartKind.WARM) == 2
+            await eventually(lambda: fill(pools) == (8, 8, 0), "a pool that is larger, and full")
+            assert (await use_at_once(pools, boots, 20)).count(StartKind.WARM) == 8
+            await eventually(lambda: fill(pools) == (8, 8, 0), "the pool to be full again")
+            # Long after, nobody having come again.
+            now_s = time.monotonic()
+            monkeypatch.setattr(pool, "monotonic", lambda: now_s + 61)
+            await eventually(lambda: fill(pools) == (2, 2, 0), "the pool to be small again")
+            await until("open", boots, 2)
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_is_within_the_budget() -> None:
+    async def scenario() -> None:
+        boots, others = Boots(), Boots(isolation=Isolation.GVISOR)
+        budget_mb = 3 * pool.WAITING_MB[Isolation.ISOLATE] + pool.WAITING_MB[Isolation.GVISOR]
+        async with Pools(5, budget_mb=budget_mb).open() as pools:
+            pools.keep_warm(boots, SPEC, 9)
+            pools.keep_warm(others, SPEC, 9)
+            await until("open", boots, 3)
+            await until("open", others, 1)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("fault", ["sick", "raises", "old"])
+def test_one_that_is_sick_or_old_is_replaced(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "TEND_EVERY_S", 0.01)
+    monkeypatch.setattr(pool, "PING_EVERY_S", 0)
+
+    async def scenario() -> None:
+        boots = Boots()
+        async with Pools(5, age_s=0.05 if fault == "old" else 3_600).open() as pools:
+            pools.keep_warm(boots, SPEC, 1)
+            await until("open", boots, 1)
+            if fault != "old":
+                async with pools.take(boots, SPEC) as (first, _):
+                    pass
+
+                async def ping(self: NoopSandbox, timeout_s: float) -> bool:
+                    if fault == "raises":
+                        raise OSError("no connection")
+                    return False
+
+                monkeypatch.setattr(type(first), "ping", ping)
+            begun = boots.begun
+            await eventually(lambda: boots.begun >= begun + 2, "it to be replaced, and that one too")
+            await eventually(lambda: boots.open <= 2, "those that were given up to be gone")
+
+    asyncio.run(scenario())
+
+
+def test_closing_while_one_is_asked_how_it_is_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "TEND_EVERY_S", 0.001)
+    monkeypatch.setattr(pool, "PING_EVERY_S", 0)
+
+    async def scenario() -> None:
+        boots, asked = Boots(), asyncio.Event()
+
+        async def ping(self: NoopSandbox, timeout_s: float) -> bool:
+            asked.set()
+            await asyncio.Event().wait()
+            return True
+
+        monkeypatch.setattr(NoopSandbox, "ping", ping)
+        async with Pools(5).open() as pools:
+            pools.keep_warm(boots, SPEC, 1)
+            await asked.wait()
+        assert boots.open == 0
+
+    asyncio.run(scenario())
+
+
+def test_while_workloads_need_the_processors_the_target_is_filled_one_by_one() -> None:
+    assert boots_wanted(PoolState(8, 0, 0, 0, busy=True), 4) == 1
+    assert boots_wanted(PoolState(8, 0, 1, 0, busy=True), 4) == 0
+    assert boots_wanted(PoolState(8, 0, 1, 3, busy=True), 4) == 2
+    assert boots_wanted(PoolState(8, 0, 0, 0), 4) == 4
