@@ -42,10 +42,13 @@ void cgroup_limit_memory(struct cgroup *group, uint64_t most) {
     if (group->fd < 0 || most == 0) {
         return;
     }
-    uint64_t available_kib = 0;
-    if (text_read_number(AT_FDCWD, "/proc/meminfo", "MemAvailable:", &available_kib) &&
-        available_kib * 1024 > ROOM_BYTES + SPARE_BYTES && most > available_kib * 1024 - ROOM_BYTES - SPARE_BYTES) {
-        most = available_kib * 1024 - ROOM_BYTES - SPARE_BYTES;
+    uint64_t available_kib = 0, held = 0;
+    text_read_number(group->fd, "memory.current", "", &held);
+    if (text_read_number(AT_FDCWD, "/proc/meminfo", "MemAvailable:", &available_kib)) {
+        uint64_t possible = available_kib * 1024 + held;
+        if (possible > ROOM_BYTES + SPARE_BYTES && most > possible - ROOM_BYTES - SPARE_BYTES) {
+            most = possible - ROOM_BYTES - SPARE_BYTES;
+        }
     }
     group->memory_bytes = most;
     text_write(group->fd, "memory.max", text_of_number(most + ROOM_BYTES));

@@ -10,8 +10,8 @@ static uint64_t now_ms(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static bool is_limited(const struct agent *agent, const struct process *process) {
-    return agent->options->memory_mb > 0 && process->group.fd >= 0 && process->pid != 0 &&
+static bool is_limited(const struct process *process) {
+    return process->group.fd >= 0 && process->group.memory_bytes > 0 && process->pid != 0 &&
            (process->stage == STAGE_STARTING || process->stage == STAGE_RUNNING);
 }
 
@@ -27,7 +27,7 @@ int memory_watch(struct agent *agent) {
     bool is_any = false;
     uint64_t now = now_ms();
     for (struct process *process = agent->processes; process < agent->processes + PROCESSES_MOST; process++) {
-        if (is_limited(agent, process)) {
+        if (is_limited(process)) {
             is_any = true;
             if (now >= next) {
                 look(process);

@@ -53,6 +53,8 @@ enum tag {
     TAG_LIMIT_NOFILE = 25,
     TAG_LIMIT_FSIZE = 26,
     TAG_LIMIT_OUTPUT = 27,
+    TAG_LIMIT_MEMORY = 29,
+    TAG_LIMIT_DISK = 30,
     TAG_PATH = 32,
     TAG_MODE = 33,
     TAG_SIZE = 34,

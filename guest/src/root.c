@@ -1,12 +1,18 @@
 #include "root.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { DEVICE_TRIES = 400, DEVICE_PAUSE_NS = 5 * 1000 * 1000 };
+
+#define BALLAST "ballast"
+
+static int upper = -1; /* the disk of the writable layer */
 
 static const unsigned long plain = MS_NOSUID | MS_NODEV;
 
@@ -27,7 +33,12 @@ static bool mount_device(const char *device, const char *place, const char *type
 
 static bool mount_upper(const char *disk) {
     if (disk != NULL) {
-        return mount_device(disk, "/upper", "ext4", plain | MS_NOATIME);
+        if (!mount_device(disk, "/upper", "ext4", plain | MS_NOATIME)) {
+            return false;
+        }
+        /* The way to it is gone once the root is another. */
+        upper = open("/upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return upper >= 0;
     }
     return mount("tmpfs", "/upper", "tmpfs", plain, "mode=0755") == 0;
 }
@@ -73,4 +84,31 @@ const char *root_enter(const struct options *options) {
         return "switching to the root";
     }
     return make_folders(options) ? NULL : options->work;
+}
+
+bool root_limit_disk(uint64_t most) {
+    static bool is_done;
+    struct statvfs disk;
+    if (upper < 0 || is_done) {
+        return true;
+    }
+    if (fstatvfs(upper, &disk) != 0) {
+        return false;
+    }
+    uint64_t bytes = (uint64_t)disk.f_blocks * disk.f_frsize;
+    if (bytes > most) {
+        /* Beside the layer's data, so no program sees it. Blocks that are only set aside are never written. */
+        int fd = openat(upper, BALLAST, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0) {
+            return false;
+        }
+        int error = posix_fallocate(fd, 0, (off_t)(bytes - most));
+        close(fd);
+        if (error != 0) {
+            errno = error;
+            return false;
+        }
+    }
+    is_done = true;
+    return true;
 }

@@ -2,10 +2,17 @@
 #ifndef CAISSON_ROOT_H
 #define CAISSON_ROOT_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "options.h"
 
 /* Lays the root together, and makes it ours. `/caisson` comes along, read-only, and
    the work folder is made. NULL, or with errno what could not be done. */
 const char *root_enter(const struct options *options);
+
+/* Takes from the writable layer's disk, once, all that is more than this. True where there is no such disk; false, with
+   errno, if less than that is left of it. */
+bool root_limit_disk(uint64_t most);
 
 #endif

@@ -16,6 +16,8 @@ struct limits {
     uint64_t pids; /* NO_LIMIT: none */
     uint64_t open_files;
     uint64_t file_bytes;
+    uint64_t memory_bytes;
+    uint64_t disk_bytes; /* of the writable layer, which is the sandbox's */
 };
 
 struct spawn_plan {

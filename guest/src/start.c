@@ -5,6 +5,7 @@
 
 #include "fields.h"
 #include "reply.h"
+#include "root.h"
 
 struct request {
     struct message message;
@@ -45,13 +46,20 @@ static bool read_request(struct bytes payload, struct request *request) {
            message_integer(message, TAG_LIMIT_NOFILE, &request->limits.open_files) &&
            message_integer(message, TAG_LIMIT_FSIZE, &request->limits.file_bytes) &&
            message_integer(message, TAG_LIMIT_OUTPUT, &request->result_limit) &&
+           message_integer(message, TAG_LIMIT_MEMORY, &request->limits.memory_bytes) &&
+           message_integer(message, TAG_LIMIT_DISK, &request->limits.disk_bytes) &&
            message_integer(message, TAG_SIZE, &request->input_size) &&
            request->has_argv != message_has(message, TAG_ENTRYPOINT);
 }
 
+static uint64_t most_memory(const struct agent *agent, const struct request *request) {
+    uint64_t most = (uint64_t)agent->options->memory_mb << 20;
+    return request->limits.memory_bytes != NO_LIMIT ? request->limits.memory_bytes : most;
+}
+
 static void run_program(struct agent *agent, struct process *process, const struct request *request) {
     cgroup_make(&process->group, agent->cgroups, (unsigned)(process - agent->processes));
-    cgroup_limit_memory(&process->group, (uint64_t)agent->options->memory_mb << 20);
+    cgroup_limit_memory(&process->group, most_memory(agent, request));
     uint64_t most = request->limits.pids;
     struct spawn_plan plan = {
         .options = agent->options,
@@ -89,6 +97,9 @@ static void run_harness(struct agent *agent, struct process *claimed, const stru
     process_release(agent, claimed);
     process->before = usage_running(process->pid, &process->group);
     spawn_limit_running(process->pid, &process->group, &request->limits);
+    if (request->limits.memory_bytes != NO_LIMIT) {
+        cgroup_limit_memory(&process->group, request->limits.memory_bytes);
+    }
     harness_begin(agent, request->message.payload, request->input_size);
 }
 
@@ -110,6 +121,11 @@ bool start(struct agent *agent, const struct frame *frame) {
     if (process == NULL || process->stage != STAGE_FILES || process->file >= 0 ||
         !read_request((struct bytes){frame->payload, frame->length}, &request)) {
         return false;
+    }
+    if (request.limits.disk_bytes != NO_LIMIT && !root_limit_disk(request.limits.disk_bytes)) {
+        reply_error(agent, frame->stream, files_error_kind(errno), "the writable layer", errno);
+        process_release(agent, process);
+        return true;
     }
     if (request.result_path[0] != '\0' && files_make_parents(&agent->work, request.result_path) < 0) {
         reply_error(agent, frame->stream, files_error_kind(errno), request.result_path, errno);

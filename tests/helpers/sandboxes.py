@@ -78,7 +78,8 @@ def job(
 async def carry_out(backend: Backend, job: Job, timeout_s: float = 20) -> Ran:
     """Boot, run, and tear down."""
     ran = Ran()
-    spec = SandboxSpec(job.runtime, job.resources.mem_mb, job.resources.disk_mb, job.network, job.image)
+    sizes = job.resources
+    spec = SandboxSpec(job.runtime, sizes.mem_mb, sizes.disk_mb, job.network, job.image, sizes.cpus)
     async with backend.boot(backend.pool_spec(spec)) as sandbox:
         try:
             async with asyncio.timeout(timeout_s):

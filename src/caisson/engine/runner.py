@@ -106,6 +106,7 @@ class Runner:
             job.resources.disk_mb,
             network=job.network,
             image=job.image,
+            cpus=job.resources.cpus,
             start=live.start,
         )
         asked_at = monotonic()

@@ -227,6 +227,8 @@ class _Conversation:
             limit_pids=launch.limit_pids,
             limit_nofile=launch.limit_nofile,
             limit_fsize=launch.limit_fsize,
+            limit_memory=launch.limit_memory,
+            limit_disk=launch.limit_disk,
         )
         payload = start.encode()
         if len(payload) > MAX_PAYLOAD:

@@ -47,7 +47,7 @@ async def run_compiled(
     *,
     binary: bytes | None,
     on_binary: Callable[[bytes], None],
-    pids: int | None = None,
+    limited: Callable[[Launch], Launch] = lambda launch: launch,
     on_exit: Callable[[Exit], None] | None = None,
     on_death: Callable[[], Awaitable[Exited | None]] | None = None,
 ) -> AsyncGenerator[Event, None]:
@@ -55,17 +55,15 @@ async def run_compiled(
 
     `on_binary` gets what was compiled here. It came out of a sandbox in which only this job's compiler ran, and may be
     kept for the same sources and the same toolchain (`source_digest`), and for nothing else. Text of the compiler is
-    on stderr; if it refuses the code, that is `invalid_code`. `pids` limits the processes of either.
+    on stderr; if it refuses the code, that is `invalid_code`. `limited` sets the limits of either.
     """
-    start = replace(launch(job, env), limit_pids=pids)
+    start = limited(launch(job, env))
     stream = _BUILD_STREAM
     if binary is not None:
         start = replace(start, programs=(*start.programs, Program(BINARY_PATH, binary)))
     else:
         built: list[bytes] = []
-        async with aclosing(
-            _build(channel, job, replace(launch_build(job, env), limit_pids=pids), built, on_death)
-        ) as events:
+        async with aclosing(_build(channel, job, limited(launch_build(job, env)), built, on_death)) as events:
             async for event in events:
                 yield event
                 if isinstance(event, Exited):

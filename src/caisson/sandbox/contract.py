@@ -29,6 +29,7 @@ class SandboxSpec:
     disk_mb: int
     network: Network = "none"
     image: str | None = None
+    cpus: float = 1.0
     start: StartKind | None = None
     """COLD: boot it whole. RESTORED: from a snapshot. None: the fastest way there is. A backend that knows one way only
     need not look at it; what a sandbox says of its own `start` is what counts."""

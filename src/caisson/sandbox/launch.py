@@ -51,3 +51,7 @@ class Launch:
     limit_nofile: int | None = None
     limit_fsize: int | None = None
     """Largest file, in bytes; writing more ends a program by SIGXFSZ."""
+    limit_memory: int | None = None
+    """In bytes; for a machine, which has no other limit of its own."""
+    limit_disk: int | None = None
+    """In bytes, of all that the writable layer holds; for a machine, too."""

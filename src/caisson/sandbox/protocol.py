@@ -81,6 +81,8 @@ class Tag(IntEnum):
     LIMIT_FSIZE = 26
     LIMIT_OUTPUT = 27
     LIMIT_TIME_MS = 28
+    LIMIT_MEMORY = 29
+    LIMIT_DISK = 30
     PATH = 32
     MODE = 33
     SIZE = 34
@@ -274,6 +276,10 @@ class Start:
     limit_nofile: int | None = None
     limit_fsize: int | None = None
     limit_output: int | None = None
+    limit_memory: int | None = None
+    """In bytes."""
+    limit_disk: int | None = None
+    """In bytes, of all that the sandbox's writable layer holds."""
     limit_time_ms: int | None = None
     """After this long the guest may end the program itself; the host's own deadline comes first."""
 
@@ -293,6 +299,8 @@ class Start:
             (Tag.LIMIT_FSIZE, self.limit_fsize),
             (Tag.LIMIT_OUTPUT, self.limit_output),
             (Tag.LIMIT_TIME_MS, self.limit_time_ms),
+            (Tag.LIMIT_MEMORY, self.limit_memory),
+            (Tag.LIMIT_DISK, self.limit_disk),
         )
         fields += [(tag, value) for tag, value in single if value is not None]
         return encode_fields(fields)
@@ -315,6 +323,8 @@ class Start:
             limit_fsize=fields.integer(Tag.LIMIT_FSIZE),
             limit_output=fields.integer(Tag.LIMIT_OUTPUT),
             limit_time_ms=fields.integer(Tag.LIMIT_TIME_MS),
+            limit_memory=fields.integer(Tag.LIMIT_MEMORY),
+            limit_disk=fields.integer(Tag.LIMIT_DISK),
         )
 
 

@@ -14,7 +14,10 @@ from caisson.sandbox.contract import BackendContext, SandboxSpec
 from caisson.settings import Settings
 from tests.helpers.images import TEMPLATES_DIR
 
-SPECS = [SandboxSpec(runtime, mem_mb=64, disk_mb=64) for runtime in (Runtime.BASH, Runtime.PYTHON)]
+SPECS = [
+    *(SandboxSpec(runtime, mem_mb=64, disk_mb=64) for runtime in (Runtime.BASH, Runtime.PYTHON)),
+    SandboxSpec(Runtime.BASH, mem_mb=100, disk_mb=100, cpus=1.5),
+]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from caisson.backends.microvm import sandbox as sandbox_module
 from caisson.backends.microvm.backend import MicrovmBackend
+from caisson.backends.microvm.qemu_command import CONSOLE_BYTES
 from caisson.backends.microvm.qemu_machine import QemuMachine
 from caisson.backends.microvm.sandbox import IDLE_S, MicrovmSandbox
 from caisson.errors import SandboxCrashed
@@ -33,6 +37,14 @@ touch /caisson/x 2>/dev/null || echo tools are read-only
 echo 1 >/usr/x 2>/dev/null || echo system is read-only
 echo kept >here && cat here
 grep -c . /proc/1/environ 2>/dev/null || echo no look at the agent
+for each in /dev/console /dev/ttyS0 /dev/kmsg /dev/vport0p1 /dev/vda /dev/vdb; do
+    (: >$each) 2>/dev/null && echo $each is open
+done
+echo no device is open
+"""
+SIZES = """
+nproc; cat /sys/fs/cgroup/process-*/memory.max
+fallocate -l 80M here && echo it fits; fallocate -l 30M there 2>/dev/null || echo it does not
 """
 OWN = """
 import os, random, socket, time, uuid
@@ -59,7 +71,9 @@ def test_a_program_finds_a_machine_of_its_own_and_nothing_of_the_host(microvm: M
     lines = ran.stdout.splitlines()
     assert lines[0] != platform.release()
     assert lines[1:5] == ["1000", "agent", "lo", "1"]
-    assert lines[5:] == ["tools are read-only", "system is read-only", "kept", "no look at the agent"]
+    assert lines[5:] == [
+        *("tools are read-only", "system is read-only", "kept", "no look at the agent", "no device is open")
+    ]
     assert ran.exited.code == 0
     assert (ran.usage.cpu_ms or 1) > 0
     assert_nothing_left(microvm)
@@ -122,6 +136,37 @@ def test_memory_disk_and_processes_are_limited_and_each_says_so(microvm: Microvm
     ran = run_job(microvm, small(bomb), 20)
     assert ran.timed_out or ran.exited is not None
     assert ran.failure is None, "the agent beside a fork bomb still answers"
+    assert_nothing_left(microvm)
+
+
+def test_sizes_are_those_that_were_asked_for_though_the_machine_s_are_rounded_up(microvm: MicrovmBackend) -> None:
+    resources = Resources(mem_mb=100, disk_mb=100, cpus=1.5, timeout_s=60)
+    ran = run_job(microvm, job(SIZES, runtime=Runtime.BASH, resources=resources), 60)
+    assert ran.stdout.split("\n")[:4] == ["2", str(100 + FILES_MB << 20), "it fits", "it does not"]
+
+
+def test_a_machine_that_falls_silent_is_ended_as_a_crash_and_its_console_holds_no_more_than_it_may(
+    microvm: MicrovmBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox_module, "_LOOK_S", 0.2)
+    monkeypatch.setattr(sandbox_module, "_SILENCE_S", 2.0)
+
+    async def silence() -> tuple[str, int]:
+        async with microvm.boot(microvm.pool_spec(SPEC)) as sandbox:
+            assert isinstance(sandbox, MicrovmSandbox)
+            machine = sandbox._machine
+            assert isinstance(machine, QemuMachine)
+            try:
+                async for _ in sandbox.run(small("echo begun; sleep 60")):
+                    for _ in range(3):
+                        await machine._qmp.execute("ringbuf-write", device="console", data="x" * (CONSOLE_BYTES - 1))
+                    written = len(await machine.console())
+                    os.kill(machine.pids[-1], signal.SIGSTOP)
+            except SandboxCrashed as error:
+                return error.message, written
+        return "it went on", 0
+
+    assert asyncio.run(silence()) == ("the sandbox's agent fell silent", CONSOLE_BYTES)
     assert_nothing_left(microvm)
 
 

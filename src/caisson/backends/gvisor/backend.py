@@ -89,7 +89,7 @@ class GvisorBackend:
 
     def pool_spec(self, spec: SandboxSpec) -> SandboxSpec:
         """See `Backend.pool_spec`. Limits are set when a sandbox is taken; only a greater disk needs one of its own."""
-        return replace(spec, mem_mb=0, disk_mb=max(spec.disk_mb, DISK_MB))
+        return replace(spec, mem_mb=0, disk_mb=max(spec.disk_mb, DISK_MB), cpus=1.0)
 
     def warm(self) -> Mapping[SandboxSpec, int]:
         """See `Backend.warm`."""

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 
 from caisson.backends.isolate.boot import boot
 from caisson.backends.isolate.deno import find_deno
@@ -81,7 +82,7 @@ class IsolateBackend:
 
     def pool_spec(self, spec: SandboxSpec) -> SandboxSpec:
         """See `Backend.pool_spec`. Sizes are fixed when a jail is built, so each has a pool of its own."""
-        return spec
+        return replace(spec, cpus=1.0)
 
     def warm(self) -> Mapping[SandboxSpec, int]:
         """See `Backend.warm`: sandboxes of the default size."""

@@ -18,7 +18,7 @@ from caisson.backends.microvm.disk import blank_disk, copy_disk
 from caisson.backends.microvm.greeting import explained, greet, open_channel
 from caisson.backends.microvm.place import Places
 from caisson.backends.microvm.sandbox import MicrovmSandbox, renew
-from caisson.backends.microvm.sizes import ram_mb
+from caisson.backends.microvm.sizes import ram_mb, vcpus
 from caisson.backends.microvm.snapshot import Damaged, Key, Template, Templates
 from caisson.backends.microvm.vmm import Drive, Home, Kernel, Machine, MachineConfig, Nic, Vmm, VmmError
 from caisson.errors import StartFailed, Unavailable
@@ -68,7 +68,7 @@ class Kind:
     @property
     def vcpus(self) -> int:
         """CPUs of the machine."""
-        return 1
+        return vcpus(self.spec)
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from caisson.sandbox.agent import Renewal
 from caisson.sandbox.channel import Channel, ChannelClosed
 from caisson.sandbox.compiled import run_compiled
 from caisson.sandbox.contract import Event, Exited, Job, SandboxSpec
+from caisson.sandbox.launch import Launch
 from caisson.sandbox.protocol import Exit, FrameType, ProtocolError, encode_frame
 from caisson.sandbox.runtimes.launching import launch
 
@@ -127,6 +128,11 @@ class MicrovmSandbox:
                 yield event
 
     def _events(self, job: Job) -> AsyncGenerator[Event, None]:
+        def limited(launch: Launch) -> Launch:
+            # The machine's sizes are those of a class; the program's are what was asked for.
+            mem_bytes, disk_bytes = job.resources.mem_mb << 20, job.resources.disk_mb << 20
+            return replace(launch, limit_pids=GUEST_PIDS, limit_memory=mem_bytes, limit_disk=disk_bytes)
+
         if job.runtime is Runtime.GO:
             return run_compiled(
                 self._channel,
@@ -134,12 +140,13 @@ class MicrovmSandbox:
                 self._env,
                 binary=None,
                 on_binary=lambda _: None,
-                pids=GUEST_PIDS,
+                limited=limited,
                 on_exit=self._account,
                 on_death=self._explain,
             )
-        plan = replace(launch(job, self._env), limit_pids=GUEST_PIDS)
-        return agent.run(self._channel, job, plan, on_exit=self._account, on_death=self._explain)
+        return agent.run(
+            self._channel, job, limited(launch(job, self._env)), on_exit=self._account, on_death=self._explain
+        )
 
     async def _take(self, job: Job) -> None:
         """Make the waiting machine the job's own: its limits, the clock of now, randomness of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from caisson.backends.microvm.vmm import Kernel
@@ -17,6 +18,8 @@ Where this is too little, the machine as a whole runs short before the program r
 away and reads again what it executes, for minutes, and kills nobody."""
 DISTRIBUTION_KERNEL_MB = 144
 """The same for a distribution's kernel, which keeps 60 MiB for itself."""
+_CPU_MB = 4
+"""What each CPU but the first costs the kernel."""
 _PAGES_SHARE = 32
 """Of so many bytes the kernel takes one to keep account of them; that is half of it, and half is to spare."""
 HOST_OVERHEAD_BYTES = 128 << 20
@@ -24,11 +27,12 @@ HOST_OVERHEAD_BYTES = 128 << 20
 
 
 def size_class(spec: SandboxSpec) -> SandboxSpec:
-    """The spec with memory and disk rounded up. Any machine that waits serves who does not mind how it started."""
+    """The spec with its sizes rounded up. Any machine that waits serves who does not mind how it started."""
     return replace(
         spec,
         mem_mb=_round_up(spec.mem_mb, MEMORY_CLASSES_MB),
         disk_mb=_round_up(spec.disk_mb, DISK_CLASSES_MB),
+        cpus=float(vcpus(spec)),
         start=None if spec.start is StartKind.WARM else spec.start,
     )
 
@@ -36,7 +40,12 @@ def size_class(spec: SandboxSpec) -> SandboxSpec:
 def ram_mb(spec: SandboxSpec, kernel: Kernel) -> int:
     """Memory of the whole machine for a spec of a class."""
     own = DISTRIBUTION_KERNEL_MB if kernel.needs_acpi else KERNEL_MB
-    return spec.mem_mb + own + spec.mem_mb // _PAGES_SHARE
+    return spec.mem_mb + own + spec.mem_mb // _PAGES_SHARE + (vcpus(spec) - 1) * _CPU_MB
+
+
+def vcpus(spec: SandboxSpec) -> int:
+    """CPUs of the machine; of how much time they may take, the host keeps count."""
+    return max(1, math.ceil(spec.cpus))
 
 
 def _round_up(size: int, classes: tuple[int, ...]) -> int:
