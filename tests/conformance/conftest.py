@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,10 @@ from tests.helpers.images import IMAGES_DIR, TEMPLATES_DIR
 from tests.helpers.oci_images import can_fetch_images, push
 from tests.helpers.registry import Registry, running_registry
 from tests.helpers.runs import Answer, run
-from tests.helpers.server import Server, running_server
+from tests.helpers.server import START_TIMEOUT_S, Server, running_server
+
+VMM_SETTINGS = {name: f"CAISSON_{name.upper()}" for name in ("microvm_vmm", "firecracker_bin", "jailer_bin")}
+"""What says under which VMM machines are tested; a server is not given the environment of its tests otherwise."""
 
 
 @pytest.fixture(scope="session")
@@ -51,16 +55,22 @@ def server(tmp_path_factory: pytest.TempPathFactory, registry: Registry | None) 
 
 @pytest.fixture(scope="session")
 def guests(tmp_path_factory: pytest.TempPathFactory, images: Catalog) -> Iterator[Server]:
-    """A server whose machines are emulated where there is no KVM."""
+    """A server whose machines are emulated where there is no KVM; in the lab, where there is, they must not be."""
+    in_lab = "CAISSON_LAB" in os.environ
     with running_server(
         tmp_path_factory.mktemp("guests"),
         backends="microvm",
         images_dir=str(images.folder),
         templates_dir=str(TEMPLATES_DIR),
-        microvm_emulation="true",
+        microvm_emulation="false" if in_lab else "true",
         # On a busy machine without KVM, an interpreter can take long to come up.
-        start_timeout_s=60,
+        start_timeout_s=2 * START_TIMEOUT_S,
+        **{name: os.environ[variable] for name, variable in VMM_SETTINGS.items() if variable in os.environ},
     ) as server:
+        if in_lab:
+            with server.client() as http:
+                (found,) = http.get("/v1/backends").json()
+            assert found["acceleration"] == "kvm", found["reason"]
         yield server
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from caisson.backends.microvm import boot, sandbox
 from caisson.backends.microvm.backend import MicrovmBackend
 from caisson.model import Runtime
 from caisson.sandbox.contract import BackendContext, SandboxSpec
 from caisson.settings import Settings
+from tests.lab.inside.patience import be_patient
 
 SPEC = SandboxSpec(Runtime.PYTHON, mem_mb=64, disk_mb=64)
 NEEDS_KVM = "needs KVM: `make lab` runs it in an emulated machine that has it; where KVM works, set CAISSON_TEST_KVM=1"
@@ -35,11 +35,6 @@ def vmm(request: pytest.FixtureRequest) -> str:
 def patience() -> None:
     """`be_patient`, for all tests here."""
     be_patient()
-
-
-def be_patient() -> None:
-    """Two machines deep, the agent's answers take many times as long; what they are is what is tested here."""
-    sandbox.RENEWAL_S = boot.BOOT_S = boot.SAVE_S = 90.0
 
 
 def make_backend(vmm: str, node: str, folder: Path, **settings: Any) -> MicrovmBackend:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from caisson.model import Runtime
 from caisson.sandbox.contract import SandboxSpec
-from tests.lab.inside.conftest import be_patient, make_backend
+from tests.lab.inside.conftest import make_backend
+from tests.lab.inside.patience import be_patient
 
 
 async def main(vmm: str, folder: Path) -> None:
