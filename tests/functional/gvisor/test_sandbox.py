@@ -63,6 +63,16 @@ def test_limits_are_those_of_the_job_though_the_sandbox_knew_none_when_it_was_bo
     assert run_job(gvisor, full).raised.kind == "disk_full"
 
 
+def test_a_program_gets_no_more_of_the_cpu_than_its_share(gvisor: GvisorBackend) -> None:
+    if "cpus" not in asyncio.run(gvisor.probe()).limits:
+        pytest.skip("this host lets nobody limit CPU")
+    code = "import time\ndef handler(input):\n    end = time.monotonic() + 1.5\n    while time.monotonic() < end: pass"
+    ran = run_job(gvisor, job(code, runtime=Runtime.PYTHON, resources=Resources(cpus=0.2)))
+    assert ran.failure is None
+    # A busy host can only give it less. Unlimited, it would use all of one.
+    assert 0 < (ran.usage.cpu_ms or 0) < 750
+
+
 def test_a_full_disk_is_told_to_the_program(gvisor: GvisorBackend) -> None:
     ran = run_job(
         gvisor,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import socket
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -31,7 +33,28 @@ int main(int argc, char **argv) {
 }
 """
 
+TRY = """
+import os, socket
+
+def reaches(place):
+    host, port = place.rsplit(":", 1)
+    try:
+        with socket.create_connection((host, int(port)), timeout=2):
+            return True
+    except OSError:
+        return False
+
+def handler(places):
+    return sorted(os.listdir("/sys/class/net")), [place for place in places if reaches(place)]
+"""
+
 Start = Callable[..., Server]
+
+
+def host_addresses() -> list[str]:
+    """The addresses of this machine, loopback apart."""
+    listed = subprocess.run(["ip", "-j", "-4", "address", "show", "scope", "global"], check=True, capture_output=True)
+    return [each["local"] for device in json.loads(listed.stdout or "[]") for each in device["addr_info"]]
 
 
 @pytest.fixture
@@ -82,6 +105,26 @@ def test_an_image_from_a_registry_runs_as_it_says(start: Start, tmp_path: Path) 
             assert text_of(logs(http, other["id"])) == ["/program other 123 /home red"]
             missing = run(http, runtime="oci", image=f"{registry.host}/tests/nothing:1")
             assert outcome(missing) == ("failed", "image_not_found")
+
+
+def test_a_workload_with_a_network_has_one_of_its_own_and_never_reaches_this_host(start: Start) -> None:
+    server = start(backends="gvisor", node_id="gvisor-networked")
+    with server.client() as http, socket.create_server(("0.0.0.0", 0)) as listener:
+        (backend,) = http.get("/v1/backends").json()
+        if "egress" not in backend["networks"]:
+            pytest.skip("this host gives sandboxes no network")
+        places = [f"{address}:{listener.getsockname()[1]}" for address in ("127.0.0.1", *host_addresses())]
+        for network in ("egress", {"allow": ["192.0.2.1"]}):
+            done = run(http, runtime="python", isolation="gvisor", network=network, code=TRY, input=places)
+            assert outcome(done) == ("completed", None), done
+            devices, reached = done["output"]
+            assert len(devices) == 2
+            assert reached == []
+            assert done["usage"]["tx_bytes"] is not None
+        alone = run(http, runtime="python", isolation="gvisor", code=TRY, input=places)
+        assert alone["output"] == [["lo"], []]
+    server.stop()
+    assert not [path.name for path in Path("/run/netns").glob("*gvisor-networked*")]
 
 
 def test_after_sigkill_of_the_server_nothing_of_its_sandboxes_is_left(start: Start) -> None:
