@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from caisson.backends.microvm.backend import MicrovmBackend
 from caisson.model import Resources, Runtime, StartKind
@@ -89,6 +90,17 @@ def test_copies_that_live_at_once_share_no_randomness_no_name_and_no_old_time(mi
     # Of one and the same clock: what lies between is the way into the machine and the interpreter's start.
     assert one["behind_s"] < 0.010
     assert other["behind_s"] < 0.010
+
+
+def test_what_firecracker_counts_of_itself_is_in_the_server_s_metrics(microvm: MicrovmBackend, vmm: str) -> None:
+    if vmm != "firecracker":
+        pytest.skip("only Firecracker counts")
+    started = "caisson_firecracker_start_cpu_seconds_count"
+    before = REGISTRY.get_sample_value(started) or 0
+    asyncio.run(run(microvm, "def handler(input): return 1"))
+    assert (REGISTRY.get_sample_value(started) or 0) > before
+    for event in ("vcpu_failed", "system_call_denied", "fault_signal", "disk_failed", "channel_failed"):
+        assert REGISTRY.get_sample_value("caisson_firecracker_events_total", {"event": event}) == 0, event
 
 
 def test_what_a_program_does_wrong_is_told_as_its_own(microvm: MicrovmBackend) -> None:
