@@ -14,8 +14,9 @@ class TenantPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What a tenant may use; null is no limit.
 
     `concurrent` and `mem_mb` are of all its workloads that wait or run; `cpu_s_per_day` is of those that ended within
-    24 hours. `weight` is its share of the places when there are too few. `least_isolation` is the weakest its workloads
-    may have.
+    24 hours. One image more is fetched from a registry while those its workloads had fetched, and that are still here,
+    take less than `image_mb`. `weight` is its share of the places when there are too few. `least_isolation` is the
+    weakest its workloads may have.
     """
 
     weight: Annotated[float, Meta(gt=0, le=1000)] = 1.0
@@ -23,6 +24,7 @@ class TenantPolicy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     per_minute: Annotated[int, Meta(ge=1)] | None = None
     cpu_s_per_day: Annotated[float, Meta(ge=0)] | None = None
     mem_mb: Annotated[int, Meta(ge=0)] | None = None
+    image_mb: Annotated[int, Meta(ge=0)] | None = None
     least_isolation: Isolation | None = None
 
 

@@ -27,6 +27,7 @@ def put(
     per_minute: Annotated[int | None, typer.Option(metavar="N", help="Most workloads accepted in a minute.")] = None,
     cpu_s_per_day: Annotated[float | None, typer.Option(metavar="S", help="Most CPU-seconds in 24 hours.")] = None,
     mem_mb: Annotated[int | None, typer.Option(metavar="MIB", help="Most memory of all that waits or runs.")] = None,
+    image_mb: Annotated[int | None, typer.Option(metavar="MIB", help="Most MiB of images it had fetched.")] = None,
     least_isolation: Annotated[Isolation | None, typer.Option(help="The weakest its workloads may have.")] = None,
     data_dir: DataDir = None,
     json: Json = False,
@@ -38,6 +39,7 @@ def put(
         "per_minute": per_minute,
         "cpu_s_per_day": cpu_s_per_day,
         "mem_mb": mem_mb,
+        "image_mb": image_mb,
         "least_isolation": least_isolation,
     }
     try:

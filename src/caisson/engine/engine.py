@@ -39,6 +39,9 @@ from caisson.engine.stats import WINDOW_S, interval_of, latencies, series
 from caisson.engine.views import backend_views, node_view
 from caisson.errors import CaissonError, Refusal, Refused
 from caisson.host.load import host_load
+from caisson.images.oci.claims import Claims
+from caisson.images.oci.reference import parse_reference
+from caisson.images.oci.store import OciStore
 from caisson.model import (
     Isolation,
     IsolationChoice,
@@ -98,6 +101,7 @@ class Engine:
         self._node_id = node_id
         self._capabilities: dict[Isolation, Capabilities] = {}
         self._quotas = Quotas()
+        self._claims = Claims(OciStore(settings.oci_folder))
         self._policies_read_at = float("-inf")
         self._admission = Admission(
             places=settings.running_limit,
@@ -333,6 +337,8 @@ class Engine:
         try:
             await self._refresh_policies()
             spec, chosen = self._decide(submission)
+            if spec.image is not None:
+                await self._claim_image(submission.tenant, spec.image)
         except CaissonError:
             await discard(submission.archive)
             raise
@@ -410,6 +416,18 @@ class Engine:
         self._quotas.check(submission.tenant, spec.resources.mem_mb)
         self._admission.check(spec.resources.mem_mb)
         return spec, chosen
+
+    async def _claim_image(self, tenant: str, image: str) -> None:
+        """Note whose image it is. Raises Refused (429) if the tenant has had too many fetched."""
+        limit = self._quotas.image_bytes(tenant)
+        try:
+            claimed = await asyncio.to_thread(self._claims.claim, tenant, parse_reference(image), limit)
+        except OSError as error:
+            # The disk may be full, of which fetching the image has more to say.
+            logger.warning("whose image it is could not be noted", error=str(error))
+            return
+        if not claimed:
+            raise self._quotas.refuse_image(tenant)
 
     async def _prepare_backends(self) -> None:
         async def prepare(isolation: Isolation, backend: Backend) -> None:

@@ -75,6 +75,15 @@ class Quotas:
         if policy.cpu_s_per_day is not None and self._cpu_ms(use) >= policy.cpu_s_per_day * 1000:
             raise _used_up("cpu_s_per_day", f"{policy.cpu_s_per_day:g} CPU-seconds in 24 hours", HOUR_S)
 
+    def image_bytes(self, tenant: str) -> int | None:
+        """What the images a tenant had fetched may take before it is refused one more; None: no limit."""
+        limit_mb = self.policy(tenant).image_mb
+        return None if limit_mb is None else limit_mb << 20
+
+    def refuse_image(self, tenant: str) -> Refused:
+        """The refusal of one image more."""
+        return _used_up("image_mb", f"{self.policy(tenant).image_mb} MiB of images from registries", HOUR_S)
+
     def accepted(self, tenant: str) -> None:
         """Note that a workload was accepted."""
         if self.policy(tenant).per_minute is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from caisson.images.catalog import Catalog
 from tests.helpers.busybox import busybox_image
 from tests.helpers.command import caisson
-from tests.helpers.oci_images import need_oci_tools, push
+from tests.helpers.oci_images import Entry, make_image, make_layer, need_oci_tools, push
 from tests.helpers.registry import Registry, running_registry
 from tests.helpers.runs import logs as logs_of
 from tests.helpers.runs import outcome, run, submit, text_of, wait
@@ -73,6 +74,23 @@ def test_a_registry_that_is_down_fails_the_start_and_says_so(client: httpx2.Clie
     workload = wait(client, submit(client, runtime="oci", image="127.0.0.1:1/a:1"))
     assert outcome(workload) == ("failed", "start_failed")
     assert "cannot be reached" in workload["error"]["message"]
+
+
+def test_a_tenant_has_no_more_images_fetched_than_it_may(
+    client: httpx2.Client, serving: Server, registry: Registry, image: str, tmp_path: Path
+) -> None:
+    second = push(registry, make_image(make_layer([Entry("x", b"1")])), "second:1", tmp_path)
+    assert outcome(run(client, runtime="oci", image=image, command=["-c", "true"])) == ("completed", None)
+    data = ("--data-dir", serving.data_dir)
+    assert caisson("tenants", "set", "default", "--image-mb", "1", *data, cwd=tmp_path).code == 0
+    time.sleep(1.1)
+    refused = client.post("/v1/workloads/async", json={"runtime": "oci", "image": second})
+    assert (refused.status_code, refused.json()["reason"]) == (429, "quota_exceeded"), refused.text
+    assert "`image_mb`" in refused.json()["detail"]
+    assert outcome(run(client, runtime="oci", image=image, command=["-c", "true"])) == ("completed", None)
+    assert caisson("tenants", "rm", "default", *data, cwd=tmp_path).code == 0
+    time.sleep(1.1)
+    assert client.post("/v1/workloads/async", json={"runtime": "oci", "image": second}).status_code == 202
 
 
 @pytest.mark.parametrize("image", ["UPPER CASE", "--help", "a:b:c"])
