@@ -53,6 +53,7 @@ soak: ## Kill servers and sandboxes at random, KILLS times (300), and 30 of 200 
 	@CAISSON_SOAK_MACHINES=$(or $(MACHINES),200) CAISSON_SOAK_MACHINE_KILLS=$(or $(MACHINE_KILLS),30) \
 		$(VENV)/pytest -q -s -n 0 tests/faults/test_machine_kills.py
 	@CAISSON_SOAK_KILLS=$(or $(KILLS),300) $(VENV)/pytest -q -s tests/faults/test_random_kills.py
+	@CAISSON_TEST_ALL=1 $(VENV)/pytest -q tests/security/hostile
 
 fuzz: ## Give random input to all that reads what others wrote, for MINUTES (20).
 	@$(PYTHON) scripts/setup --test

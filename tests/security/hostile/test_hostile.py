@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,15 +12,22 @@ from caisson.images.catalog import Catalog
 from tests.helpers.images import TEMPLATES_DIR
 from tests.security.hostile.corpus import ISOLATIONS, Program, complaints, corpus
 from tests.security.hostile.host import host
-from tests.security.hostile.place import MARK, NEIGHBOUR_SECRET, Place, hostile_place, run_in_jail
+from tests.security.hostile.place import (
+    EVERYTHING,
+    LONGEST_S,
+    MARK,
+    NEIGHBOUR_SECRET,
+    Place,
+    hostile_place,
+    run_in_jail,
+)
 
 IN_MACHINES = {
     *("files/setuid.sh", "kernel/ptrace.py", "channel/forged_end.py", "neighbours/leave.py", "neighbours/look.py"),
 }
 """Emulated machines are slow: these alone, unless somebody asks for all."""
-EVERYTHING = bool(os.environ.get("CAISSON_TEST_ALL"))
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(LONGEST_S + 160)
 
 
 @pytest.fixture
