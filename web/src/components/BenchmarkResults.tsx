@@ -71,7 +71,7 @@ function ResultTable({ results }: { results: readonly BenchmarkResult[] }) {
   return (
     <Card title="All figures" flush testId="figures">
       <div className="overflow-x-auto" tabIndex={0} role="group" aria-label="All figures">
-        <table className="tabular w-full text-[13px] whitespace-nowrap">
+        <table className="tabular w-full text-xs whitespace-nowrap">
           <thead>
             <tr className="border-b border-line text-xs text-muted [&>th]:px-2 [&>th]:py-1.5 [&>th:first-child]:pl-3 [&>th]:text-right [&>th]:font-medium [&>th:nth-child(-n+3)]:text-left">
               <th>Program</th>

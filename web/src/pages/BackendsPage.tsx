@@ -72,7 +72,7 @@ function BackendCard({ backend }: { backend: BackendView }) {
         </Pair>
         {backend.acceleration ? <Pair name="Acceleration">{backend.acceleration}</Pair> : null}
         {Object.entries(backend.facts).map(([name, value]) => (
-          <Pair key={name} name={name}>
+          <Pair key={name} name={name === "vmm" ? "VMM" : name}>
             <span className="font-mono text-xs break-words">{value}</span>
           </Pair>
         ))}

@@ -22,6 +22,8 @@ export const editorTheme = [
     ".cm-tooltip-autocomplete ul li[aria-selected]": { backgroundColor: "var(--accent-fill)", color: "#fff" },
     ".cm-matchingBracket": { backgroundColor: "color-mix(in srgb, var(--accent) 25%, transparent)" },
     ".cm-lintRange-error": { backgroundImage: "none", borderBottom: "2px solid var(--bad)" },
+    ".cm-lintRange-warning": { backgroundImage: "none", borderBottom: "2px solid var(--warn)" },
+    ".cm-diagnostic-warning": { borderLeftColor: "var(--warn)" },
     ".cm-diagnostic-error": { borderLeftColor: "var(--bad)" },
     ".cm-lineWithError": { backgroundColor: "color-mix(in srgb, var(--bad) 12%, transparent)" },
   }),
