@@ -119,6 +119,19 @@ def test_filters_stand_in_the_address_and_pages_lead_on(web: Window, http: httpx
     assert "?" not in web.page.url
 
 
+def test_what_the_server_has_not_said_is_not_claimed(web: Window) -> None:
+    """A page that cannot be filled says so, rather than that there is nothing."""
+    web.page.route("**/v1/**", lambda route: route.abort("connectionrefused"))
+    web.open("/")
+    web("offline").wait_for()
+    web("recent").get_by_text("Not known").wait_for()
+    web("pools").get_by_text("Not known").wait_for()
+    assert web.page.get_by_text("Nothing was").or_(web.page.get_by_text("nobody waits")).count() == 0
+    web.open("/compare")
+    web.page.get_by_text("It cannot be read").wait_for()
+    assert web.page.get_by_text("Nothing was").count() == 0
+
+
 def test_a_list_shows_new_workloads_and_their_ends_by_itself(web: Window, http: httpx2.Client) -> None:
     web.open("/workloads")
     web.until("connection", connection="live")

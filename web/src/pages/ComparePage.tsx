@@ -25,18 +25,18 @@ export default function ComparePage({ id }: { id: string | null }) {
       <div className="grid gap-3 xl:grid-cols-[minmax(0,1fr)_230px]">
         <div className="flex min-w-0 flex-col gap-3">
           <StartForm />
-          {error ? <Notice kind="bad" title="It cannot be read">{error.message}</Notice> : null}
+          {error ?? list.error ? <Notice kind="bad" title="It cannot be read">{(error ?? list.error)?.message}</Notice> : null}
           {benchmark ? (
             <Shown benchmark={benchmark} />
           ) : list.isPending ? (
             <Skeleton rows={6} />
-          ) : shownId === null ? (
+          ) : list.data && shownId === null ? (
             <Card>
               <Empty title="Nothing was compared yet">Start the suite above: it takes about a minute for each isolation.</Empty>
             </Card>
           ) : null}
         </div>
-        <History benchmarks={list.data?.benchmarks ?? []} shown={shownId} />
+        {list.data ? <History benchmarks={list.data.benchmarks} shown={shownId} /> : null}
       </div>
     </div>
   );

@@ -26,6 +26,7 @@ export function HomePage() {
   // A row changes before its list is read anew.
   const shown = (running.data?.workloads ?? []).filter((workload) => workload.status === "running");
   const ended = (recent.data?.workloads ?? []).filter((workload) => isOver(workload.status));
+  const pools = live.load?.pools ?? stats?.pools;
   return (
     <div data-testid="home">
       <PageHead title="Home">
@@ -44,7 +45,14 @@ export function HomePage() {
         <Figures stats={stats} running={live.load?.running ?? stats?.running} queued={live.load?.queued ?? stats?.queued} />
       </div>
       <div className="mb-3 grid gap-3 xl:grid-cols-[minmax(0,1.6fr)_minmax(0,1fr)]">
-        {stats ? <Charts stats={stats} /> : <Card title="Latency"><Skeleton /></Card>}
+        {stats ? (
+          <Charts stats={stats} />
+        ) : (
+          <>
+            <Card title="Latency">{error ? <Unknown /> : <Skeleton rows={6} />}</Card>
+            <Card title="Ended">{error ? <Unknown /> : <Skeleton rows={6} />}</Card>
+          </>
+        )}
       </div>
       <div className="grid gap-3 xl:grid-cols-[minmax(0,1.6fr)_minmax(0,1fr)]">
         <div className="flex min-w-0 flex-col gap-3">
@@ -67,6 +75,8 @@ export function HomePage() {
               <Skeleton rows={5} />
             ) : ended.length > 0 ? (
               <WorkloadTable workloads={ended} brief />
+            ) : !recent.data ? (
+              <Unknown />
             ) : (
               <Empty title="Nothing was run yet">
                 <p className="mb-3">Write a few lines, run them in a sandbox, and watch.</p>
@@ -80,12 +90,17 @@ export function HomePage() {
         <div className="flex min-w-0 flex-col gap-3">
           <LatencyTable stats={stats} />
           <Card title="Waiting sandboxes" flush testId="pools">
-            <PoolTable pools={live.load?.pools ?? stats?.pools ?? {}} />
+            {pools ? <PoolTable pools={pools} /> : error ? <Unknown /> : <Skeleton />}
           </Card>
         </div>
       </div>
     </div>
   );
+}
+
+/** Where the server has not said anything yet, nothing is claimed. */
+function Unknown() {
+  return <Empty title="Not known">The server did not say.</Empty>;
 }
 
 function Figures({ stats, running, queued }: { stats: Stats | undefined; running: number | undefined; queued: number | undefined }) {
@@ -100,16 +115,16 @@ function Figures({ stats, running, queued }: { stats: Stats | undefined; running
   const host = stats?.host;
   return (
     <>
-      <Figure testId="figure-running" label="Running" value={running === undefined ? "–" : count(running)} note={queued ? `${count(queued)} in the queue` : "nobody waits"} />
-      <Figure label="Ended in the last hour" value={count(ended)} note={`${count(sums.failed)} failed, ${count(sums.killed)} killed`} />
+      <Figure testId="figure-running" label="Running" value={running === undefined ? "–" : count(running)} note={queued === undefined ? null : queued > 0 ? `${count(queued)} in the queue` : "nobody waits"} />
+      <Figure label="Ended in the last hour" value={stats ? count(ended) : "–"} note={stats ? `${count(sums.failed)} failed, ${count(sums.killed)} killed` : null} />
       <Figure label="Success" value={ended > 0 ? percent(sums.completed / ended) : "–"} note="of the last hour" />
-      <Figure label="Fastest median" value={fastest ? duration(fastest.p50_ms) : "–"} note={fastest ? `${fastest.isolation}, ${fastest.start}` : "no figures yet"} />
+      <Figure label="Fastest median" value={fastest ? duration(fastest.p50_ms) : "–"} note={fastest ? `${fastest.isolation}, ${fastest.start}` : stats ? "no figures yet" : null} />
       <Figure
         testId="figure-host"
         className="col-span-2 lg:col-span-1"
         label="Load of the host"
         value={host ? host.load_1m.toFixed(2) : "–"}
-        note={host ? `${mebibytes(host.mem_available_mb)} of ${mebibytes(host.mem_total_mb)} free` : "needs the scope admin"}
+        note={host ? `${mebibytes(host.mem_available_mb)} of ${mebibytes(host.mem_total_mb)} free` : stats ? "needs the scope admin" : null}
       />
     </>
   );
