@@ -17,7 +17,7 @@ from tests.helpers.images import IMAGES_DIR, TEMPLATES_DIR
 from tests.helpers.oci_images import can_fetch_images, push
 from tests.helpers.registry import Registry, running_registry
 from tests.helpers.runs import Answer, run
-from tests.helpers.server import START_TIMEOUT_S, Server, running_server
+from tests.helpers.server import PATIENCE, START_TIMEOUT_S, Server, running_server
 
 VMM_SETTINGS = {name: f"CAISSON_{name.upper()}" for name in ("microvm_vmm", "firecracker_bin", "jailer_bin")}
 """What says under which VMM machines are tested; a server is not given the environment of its tests otherwise."""
@@ -91,9 +91,9 @@ def other_processes(speaking: Server) -> frozenset[int]:
 @pytest.fixture
 def http(speaking: Server, other_processes: frozenset[int]) -> Iterator[httpx2.Client]:
     """A client of that server."""
-    with speaking.client() as client:
+    with speaking.client(60 * PATIENCE) as client:
         yield client
-    speaking.settle(timeout_s=60)
+    speaking.settle(60 * PATIENCE)
 
 
 @pytest.fixture(params=IN_ISOLATES + UNDER_GVISOR + IN_MACHINES, ids=str)

@@ -20,9 +20,10 @@ from tests.helpers.leaks import assert_nothing_left
 from tests.helpers.processes import descendants
 
 CAISSON = Path(sys.executable).with_name("caisson")
-START_TIMEOUT_S = 30 * float(os.environ.get("CAISSON_TEST_PATIENCE", "1"))
-"""The lab is an emulated machine, and asks for more."""
-STOP_TIMEOUT_S = 30
+PATIENCE = float(os.environ.get("CAISSON_TEST_PATIENCE", "1"))
+"""Multiplies the time a server may take; the lab is an emulated machine, and asks for more."""
+START_TIMEOUT_S = 30 * PATIENCE
+STOP_TIMEOUT_S = 30 * PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def patience() -> None:
 
 def make_backend(vmm: str, node: str, folder: Path, **settings: Any) -> MicrovmBackend:
     """A backend with a folder of its own; images, kernel and programs are those of the environment."""
-    made = Settings(microvm_vmm=vmm, start_timeout_s=120, data_dir=folder / "data", **settings)  # type: ignore[arg-type] # one of the names
+    made = Settings(microvm_vmm=vmm, start_timeout_s=240, data_dir=folder / "data", **settings)  # type: ignore[arg-type] # one of the names
     return MicrovmBackend(BackendContext(node, folder, made))
 
 
