@@ -5,11 +5,16 @@ A program is known by its sources and its toolchain (`compiled.source_digest`) a
 
 from __future__ import annotations
 
+import asyncio
 import os
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import structlog
+
+from caisson.sandbox.compiled import source_digest
+from caisson.sandbox.contract import Event, Job
 
 logger = structlog.get_logger(__name__)
 
@@ -45,6 +50,22 @@ class Binaries:
             logger.warning("a compiled program could not be kept", error=str(error))
             with suppress(OSError):
                 draft.unlink()
+
+    async def serve(
+        self,
+        job: Job,
+        toolchain: str,
+        run: Callable[[bytes | None, Callable[[bytes], None]], AsyncGenerator[Event, None]],
+    ) -> AsyncGenerator[Event, None]:
+        """The events of `run`, which gets the job's program if it was kept, and else hands over what it compiled."""
+        made: list[bytes] = []
+        digest = await asyncio.to_thread(source_digest, job, toolchain)
+        binary = await asyncio.to_thread(self.find, digest)
+        async with aclosing(run(binary, made.append)) as events:
+            async for event in events:
+                if made:
+                    await asyncio.to_thread(self.keep, digest, made.pop())
+                yield event
 
     def _forget(self) -> None:
         kept = sorted(

@@ -17,6 +17,7 @@ from tests.helpers.images import TEMPLATES_DIR
 SPECS = [
     *(SandboxSpec(runtime, mem_mb=64, disk_mb=64) for runtime in (Runtime.BASH, Runtime.PYTHON)),
     SandboxSpec(Runtime.BASH, mem_mb=100, disk_mb=100, cpus=1.5),
+    SandboxSpec(Runtime.GO, mem_mb=256, disk_mb=64),
 ]
 
 

@@ -133,7 +133,7 @@ def test_memory_disk_and_processes_are_limited_and_each_says_so(microvm: Microvm
     filler = "with open('f', 'wb') as f:\n    while True: f.write(bytes(1 << 20))\n"
     assert run_job(microvm, small(filler, Runtime.PYTHON), 90).raised.kind == "disk_full"
     bomb = "bomb() { bomb | bomb & }; bomb; sleep 1; echo $(ls -d /proc/[0-9]* | wc -l) there"
-    ran = run_job(microvm, small(bomb), 20)
+    ran = run_job(microvm, small(bomb), 10)
     assert ran.timed_out or ran.exited is not None
     assert ran.failure is None, "the agent beside a fork bomb still answers"
     assert_nothing_left(microvm)
@@ -168,6 +168,14 @@ def test_a_machine_that_falls_silent_is_ended_as_a_crash_and_its_console_holds_n
 
     assert asyncio.run(silence()) == ("the sandbox's agent fell silent", CONSOLE_BYTES)
     assert_nothing_left(microvm)
+
+
+def test_a_go_program_is_compiled_once_and_kept(microvm: MicrovmBackend) -> None:
+    source = 'package main\n\nimport "fmt"\n\nfunc main() { fmt.Println("out") }\n'
+    resources = Resources(mem_mb=256, disk_mb=64, timeout_s=120)
+    first, again = (run_job(microvm, job(source, runtime=Runtime.GO, resources=resources), 120) for _ in range(2))
+    assert first.stdout == again.stdout == "out\n"
+    assert (again.usage.cpu_ms or 0) < (first.usage.cpu_ms or 1)
 
 
 def test_a_kernel_that_panics_and_a_vmm_that_is_killed_are_crashes_of_the_sandbox(microvm: MicrovmBackend) -> None:

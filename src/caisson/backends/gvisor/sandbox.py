@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from caisson.host.network.slots import Slot
 from caisson.model import Resources, Runtime, StartKind, Usage
 from caisson.sandbox import agent
 from caisson.sandbox.channel import Channel
-from caisson.sandbox.compiled import run_compiled, source_digest
+from caisson.sandbox.compiled import run_compiled
 from caisson.sandbox.contract import Event, Exited, Job, Raised, SandboxSpec
 from caisson.sandbox.launch import ENVIRONMENT
 from caisson.sandbox.protocol import Exit
@@ -142,11 +141,11 @@ class GvisorSandbox:
             self._watch.close()
 
     def _carry_out(self, job: Job) -> AsyncGenerator[Event, None]:
-        if self._root is None:
+        if self._root is None or self._binaries is None:
             raise StartFailed("the sandbox has no root", detail=self.id)
         env = {**ENVIRONMENT, **self._root.env}
         if job.runtime is Runtime.GO:
-            return self._compile_and_run(job, self._root, env)
+            return self._compile_and_run(job, self._binaries, self._root, env)
         settings = self._root.settings
         start = (
             launch(job, env)
@@ -157,16 +156,13 @@ class GvisorSandbox:
         )
         return agent.run(self._channel, job, start, on_exit=self._account)
 
-    async def _compile_and_run(self, job: Job, root: Root, env: Mapping[str, str]) -> AsyncGenerator[Event, None]:
-        binaries, made = self._binaries, list[bytes]()
-        digest = await asyncio.to_thread(source_digest, job, root.digest)
-        binary = None if binaries is None else await asyncio.to_thread(binaries.find, digest)
-        events = run_compiled(self._channel, job, env, binary=binary, on_binary=made.append, on_exit=self._account)
-        async with aclosing(events):
-            async for event in events:
-                if made and binaries is not None:
-                    await asyncio.to_thread(binaries.keep, digest, made.pop())
-                yield event
+    def _compile_and_run(
+        self, job: Job, binaries: Binaries, root: Root, env: Mapping[str, str]
+    ) -> AsyncGenerator[Event, None]:
+        def run(binary: bytes | None, on_binary: Callable[[bytes], None]) -> AsyncGenerator[Event, None]:
+            return run_compiled(self._channel, job, env, binary=binary, on_binary=on_binary, on_exit=self._account)
+
+        return binaries.serve(job, root.digest, run)
 
     def _account(self, exit: Exit) -> None:
         self._meter.account(exit.cpu_us, exit.peak_bytes)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import structlog
 
+from caisson.backends.binaries import Binaries
 from caisson.backends.microvm.boot import Booter, Kind
 from caisson.backends.microvm.choice import Choice, choose
 from caisson.backends.microvm.kernel import find_kernel, own_kernel, prepare_kernel
@@ -55,6 +56,8 @@ class MicrovmBackend:
         templates = self._settings.templates_dir or self._folder / "templates"
         self._templates = Templates(templates.absolute()) if self._settings.microvm_snapshots else None
         self._slots = context.slots
+        # Not gVisor's: what runs in a machine is compiled in a machine.
+        self._binaries = Binaries(self._folder / "go", self._settings.go_cache_mb << 20)
         self._booter: Booter | None = None
 
     async def probe(self) -> Capabilities:
@@ -69,7 +72,7 @@ class MicrovmBackend:
                 self._settings,
             )
             disks = self._folder / "disks"
-            self._booter = Booter(choice.vmm, kernel, self._places, self._templates, disks, self._slots)
+            self._booter = Booter(choice.vmm, kernel, self._places, self._templates, disks, self._binaries, self._slots)
         except SandboxError as error:
             fix = error.fix if isinstance(error, Unavailable) else None
             return Capabilities(self.isolation, available=False, reason=error.message, fix=fix)

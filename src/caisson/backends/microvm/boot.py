@@ -13,11 +13,12 @@ from pathlib import Path
 import structlog
 
 from caisson import metrics
+from caisson.backends.binaries import Binaries
 from caisson.backends.leftovers import write_state
 from caisson.backends.microvm.disk import blank_disk, copy_disk
 from caisson.backends.microvm.greeting import explained, greet, open_channel
 from caisson.backends.microvm.place import Places
-from caisson.backends.microvm.sandbox import MicrovmSandbox, renew
+from caisson.backends.microvm.sandbox import Kept, MicrovmSandbox, renew
 from caisson.backends.microvm.sizes import ram_mb, vcpus
 from caisson.backends.microvm.snapshot import Damaged, Key, Template, Templates
 from caisson.backends.microvm.vmm import Drive, Home, Kernel, Machine, MachineConfig, Nic, Vmm, VmmError
@@ -81,6 +82,7 @@ class Booter:
     templates: Templates | None
     """None: every machine is booted."""
     disks: Path
+    binaries: Binaries
     slots: Slots | None = None
     """None: no machine gets a network."""
 
@@ -244,6 +246,7 @@ class Booter:
             facts=facts,
             ram_mb=self.ram_mb(kind),
             env=kind.env,
+            kept=Kept(self.binaries, kind.image.digest),
             slot=slot,
         )
 

@@ -73,7 +73,7 @@ def kernel_command_line(config: MachineConfig, engine: Engine) -> str:
             words.append(
                 f"virtio_mmio.device={_MMIO_BYTES}@{_MMIO_BASE + number * _MMIO_BYTES:#x}:{_MMIO_IRQ + number}"
             )
-    words += [f"{name}={value}" for name, value in config.env.items()]
+    words += config.env_words
     agent = ["--init", "--channel", AGENT_CHANNEL, *config.agent]
     return " ".join([*words, "--", *agent])
 

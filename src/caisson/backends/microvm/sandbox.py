@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from caisson import metrics
+from caisson.backends.binaries import Binaries
 from caisson.backends.microvm.meter import Meter
 from caisson.backends.microvm.vmm import End, EndKind, Home, Machine, VmmError
 from caisson.errors import SandboxCrashed, StartFailed
@@ -38,6 +39,15 @@ _END_S = 2.0
 _LAST_LINES = 12
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Programs that were compiled in machines before."""
+
+    binaries: Binaries
+    toolchain: str
+    """What would compile them now: the image's digest."""
+
+
 class MicrovmSandbox:
     """A `Sandbox` of the contract."""
 
@@ -52,11 +62,13 @@ class MicrovmSandbox:
         facts: MachineFacts,
         ram_mb: int,
         env: Mapping[str, str],
+        kept: Kept,
         slot: Slot | None = None,
     ) -> None:
         """The agent's handshake is done, or the machine is a copy that runs and was renewed.
 
-        `env` is what the image wants in the environment of programs, `slot` the machine's network.
+        `env` is what the image wants in the environment of programs, `kept` has compiled programs, and
+        `slot` is the machine's network.
         """
         self.id = home.id
         self.spec = spec
@@ -68,6 +80,7 @@ class MicrovmSandbox:
         self._channel = channel
         self._env = env
         self._slot = slot
+        self._kept = kept
         self._meter = Meter(home.group, ram_mb)
         self._turn = asyncio.Lock()
         self._paused = False
@@ -134,16 +147,20 @@ class MicrovmSandbox:
             return replace(launch, limit_pids=GUEST_PIDS, limit_memory=mem_bytes, limit_disk=disk_bytes)
 
         if job.runtime is Runtime.GO:
-            return run_compiled(
-                self._channel,
-                job,
-                self._env,
-                binary=None,
-                on_binary=lambda _: None,
-                limited=limited,
-                on_exit=self._account,
-                on_death=self._explain,
-            )
+
+            def run(binary: bytes | None, on_binary: Callable[[bytes], None]) -> AsyncGenerator[Event, None]:
+                return run_compiled(
+                    self._channel,
+                    job,
+                    self._env,
+                    binary=binary,
+                    on_binary=on_binary,
+                    limited=limited,
+                    on_exit=self._account,
+                    on_death=self._explain,
+                )
+
+            return self._kept.binaries.serve(job, self._kept.toolchain, run)
         return agent.run(
             self._channel, job, limited(launch(job, self._env)), on_exit=self._account, on_death=self._explain
         )

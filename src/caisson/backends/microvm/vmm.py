@@ -68,7 +68,12 @@ class MachineConfig:
     agent: tuple[str, ...] = ()
     """The agent's arguments but for `--init` and `--channel`, which the VMM adds; none has white space or is `--`."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Environment of the agent and so of the harness: words of the kernel's command line, without white space."""
+    """Environment of the agent and so of the harness, as words of the kernel's command line: without `"`."""
+
+    @property
+    def env_words(self) -> list[str]:
+        """The environment for the kernel's command line; it takes the quotes away again (kernel/params.c)."""
+        return [f'{name}="{value}"' if " " in value else f"{name}={value}" for name, value in self.env.items()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def boot_arguments(config: MachineConfig) -> str:
     """Parameters of the kernel, then the agent's arguments. Firecracker adds its devices before the `--`."""
     words = ["console=ttyS0", "quiet", "loglevel=4", "panic=-1", "reboot=k", "rdinit=/caisson/agent", "pci=off"]
     words += ["random.trust_cpu=on", "i8042.noaux", "i8042.nomux", "i8042.nopnp", "i8042.dumbkbd"]
-    words += [f"{name}={value}" for name, value in config.env.items()]
+    words += config.env_words
     return " ".join([*words, "--", "--init", "--channel", f"vsock:{PORT}", *config.agent])
 
 
