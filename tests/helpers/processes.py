@@ -61,9 +61,14 @@ def descendants(pid: int) -> set[Process]:
     return found
 
 
+def cpu_ms(pid: int) -> float:
+    """CPU time a process has used itself."""
+    return sum(_cpu_ticks(pid)[:2]) * TICK_MS
+
+
 def cpu_ms_below(pid: int) -> dict[int, float]:
     """CPU time that everything that now runs below `pid` has used, by process id."""
-    return {each.pid: sum(_cpu_ticks(each.pid)[:2]) * TICK_MS for each in descendants(pid)}
+    return {each.pid: cpu_ms(each.pid) for each in descendants(pid)}
 
 
 def cpu_ms_of_all() -> float:
