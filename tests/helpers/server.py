@@ -99,14 +99,18 @@ def free_port() -> int:
 def running_server(folder: Path, **settings: str | int | float) -> Iterator[Server]:
     """A server with its own data folder; settings are given without prefix, such as `warm_node=0`.
 
+    Among them may be `preload`, the path of a shared library that its process alone loads before all others.
+
     Leaving it stops the server, unless the test did, and fails if it did not exit with 0 or left anything behind.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tmp").mkdir(exist_ok=True)
     node_id = str(settings.pop("node_id", f"test-{uuid.uuid4().hex[:12]}"))
     listen = str(settings.pop("listen", f"127.0.0.1:{free_port()}"))
-    given = {"listen": listen, "data_dir": folder / "data", "node_id": node_id, "log_format": "json", **settings}
     environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    if "preload" in settings:
+        environment["LD_PRELOAD"] = str(settings.pop("preload"))
+    given = {"listen": listen, "data_dir": folder / "data", "node_id": node_id, "log_format": "json", **settings}
     environment |= {"HOME": str(folder), "TMPDIR": str(folder / "tmp")}
     environment |= {f"CAISSON_{name.upper()}": str(value) for name, value in given.items()}
     with (folder / "server.log").open("ab") as log:

@@ -1,0 +1,130 @@
+"""What every process needs runs out for the server: descriptors, processes, inodes. It says so, lives, and recovers."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.helpers.runs import outcome, submit, wait
+from tests.helpers.server import Server, is_settled, wait_until
+
+CODE = "export default () => 1"
+TOLD = {("completed", None), ("failed", "start_failed")}
+"""What may come of a workload meanwhile; never that its program was at fault."""
+
+
+def ends(http: httpx2.Client, count: int) -> list[tuple[str, str | None]]:
+    """What came of so many, handed in at once."""
+    workloads = [submit(http, code=CODE) for _ in range(count)]
+    return [outcome(wait(http, workload_id)) for workload_id in workloads]
+
+
+def assert_recovered(http: httpx2.Client) -> None:
+    wait_until(lambda: is_settled(http), "the pools to be full again", 60)
+    assert set(ends(http, 4)) == {("completed", None)}
+
+
+def test_without_descriptors_workloads_fail_to_start_and_the_server_recovers(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server(warm_node=1, warm_wasm=0)
+    pid = server.process.pid
+    with server.client() as http:
+        server.settle()
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        # As many as there are, and a few for the connections of this test.
+        open_now = max(int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir())
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + 6, before[1]))
+        found = set(ends(http, 6))
+        assert found <= TOLD, found
+        assert ("failed", "start_failed") in found
+        assert http.get("/healthz").status_code == 200
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        assert_recovered(http)
+
+
+@contextmanager
+def held_to_its_processes(pid: int) -> Iterator[Callable[[], None]]:
+    """A control group with the server in it; the function has it hold no more threads than there are."""
+    mount = Path("/sys/fs/cgroup/pids")
+    if os.geteuid() != 0 or not (mount / "cgroup.procs").exists():
+        pytest.skip("needs root and the pids controller of cgroup v1")
+    group = mount / f"caisson-test-{pid}"
+    group.mkdir()
+    try:
+        (group / "cgroup.procs").write_text(str(pid))
+
+        def hold() -> None:
+            (group / "pids.max").write_text((group / "pids.current").read_text())
+
+        yield hold
+        (group / "pids.max").write_text("max")
+    finally:
+        for each in (group / "cgroup.procs").read_text().split():
+            (mount / "cgroup.procs").write_text(each)
+        group.rmdir()
+
+
+def test_where_no_process_can_be_made_workloads_fail_to_start_and_the_server_recovers(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server(warm_node=1, warm_wasm=0)
+    with server.client() as http:
+        server.settle()
+        with held_to_its_processes(server.process.pid) as hold:
+            hold()
+            found = set(ends(http, 4))
+            assert found <= TOLD, found
+            assert ("failed", "start_failed") in found
+            assert http.get("/healthz").status_code == 200
+        assert_recovered(http)
+
+
+@contextmanager
+def few_inodes(folder: Path) -> Iterator[None]:
+    """A file system of its own for the server, with so many inodes."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=150", "caisson-test", folder], check=True)
+    try:
+        yield
+    finally:
+        # A server that a failing test has not stopped yet still uses it.
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_without_inodes_it_is_told_and_survived(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    data = tmp_path / "server" / "data"
+    with few_inodes(data):
+        server = start_server(warm_node=0, warm_wasm=0)
+        fillers: list[Path] = []
+        with server.client() as http:
+            assert ends(http, 1) == [("completed", None)]
+            # What it was in would give back its inodes only now.
+            wait_until(lambda: not any((data / "node" / "isolate").iterdir()), "its sandbox to be gone", 30)
+            with pytest.raises(OSError, match="No space left"):  # noqa: PT012 - until there are none
+                while True:
+                    fillers.append(data / f"filler-{len(fillers)}")
+                    fillers[-1].touch()
+            found: list[Any] = []
+            for _ in range(3):
+                answer = http.post("/v1/workloads", json={"runtime": "node", "code": CODE})
+                if answer.status_code == 200:
+                    found.append(outcome(answer.json()))
+                else:
+                    found.append((answer.status_code, answer.json()["reason"]))
+            assert set(found) <= {("failed", "start_failed"), (503, "storage")}, found
+            assert http.get("/healthz").status_code == 200
+            for filler in fillers:
+                filler.unlink(missing_ok=True)
+            assert_recovered(http)
+        assert server.stop() == 0
