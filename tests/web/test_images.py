@@ -23,20 +23,23 @@ from tests.helpers.oci_images import need_oci_tools, push
 from tests.helpers.registry import running_registry
 from tests.helpers.server import Server
 
-NAME = definitions.names()[0]
+TRUSTED, STRANGE = definitions.names()[:2]
 
 
 def release(folder: Path) -> str:
-    """Put an image into `released` in this folder, and return the public key of who signed it."""
-    key = make_key(folder / "key.pem")
-    image = small_image(Catalog(folder / "origin"), NAME, packed=True, arch=host_arch())
+    """Put two images into `released` in this folder, signed by two keys; return the first one's public half."""
+    public = make_key(folder / f"{TRUSTED}.pem")
+    make_key(folder / f"{STRANGE}.pem")
 
     async def send() -> None:
         async with open_target(str(folder / "released")) as target:
-            await push_guest(image, target, key=folder / "key.pem")
+            for image in images:
+                await push_guest(image, target, key=folder / f"{image.name}.pem")
 
+    catalog = Catalog(folder / "origin")
+    images = [small_image(catalog, name, packed=True, arch=host_arch()) for name in (TRUSTED, STRANGE)]
     asyncio.run(send())
-    return key
+    return public
 
 
 @pytest.mark.skipif(shutil.which("mkfs.erofs") is None, reason="mkfs.erofs is not installed")
@@ -46,16 +49,15 @@ def test_an_image_is_pulled_while_one_watches_and_one_that_a_stranger_signed_is_
     # In a thread of its own, for the browser's event loop counts as running in this one.
     with ThreadPoolExecutor(1) as thread:
         key = thread.submit(release, tmp_path).result()
-    for outcome, trusted in (("failed", make_key(tmp_path / "other.pem")), ("completed", key)):
-        source = str(tmp_path / "released")
-        server = start_server(outcome, backends="isolate", images_source=source, images_keys=trusted)
-        web = open_window(server.url)
-        web.open("/backends")
-        web.until("image", name=NAME, built="false").get_by_test_id("image-pull").click()
+    server = start_server(backends="isolate", images_source=str(tmp_path / "released"), images_keys=key)
+    web = open_window(server.url)
+    web.open("/backends")
+    for name, outcome in ((STRANGE, "failed"), (TRUSTED, "completed")):
+        web.until("image", name=name, built="false").get_by_test_id("image-pull").click()
         said = web.until("image-job", status=outcome).inner_text()
-        assert f"pull {NAME}" in said
+        assert f"pull {name}" in said
         assert ("signed" in said) == (outcome == "failed")
-        web.until("image", name=NAME, built=str(outcome == "completed").lower())
+        web.until("image", name=name, built=str(outcome == "completed").lower())
 
 
 @pytest.fixture
