@@ -61,7 +61,7 @@ class Program:
     @property
     def resources(self) -> dict[str, Any]:
         """Its request's resources."""
-        usual: dict[str, Any] = {"mem_mb": 512} if self.runtime == "go" else {}
+        usual: dict[str, Any] = {"timeout_s": 120, **({"mem_mb": 512} if self.runtime == "go" else {})}
         return usual | {name: value for name, value in self.settings.items() if name in RESOURCES}
 
 

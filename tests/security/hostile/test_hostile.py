@@ -37,7 +37,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     images: Catalog = request.getfixturevalue("images")
     settings = {"backends": isolation}
     if isolation == "microvm":
-        settings |= {"templates_dir": str(TEMPLATES_DIR), "microvm_emulation": "true", "start_timeout_s": "60"}
+        settings |= {
+            "templates_dir": str(TEMPLATES_DIR),
+            "microvm_emulation": "true",
+            "start_timeout_s": "180",
+            "max_running": "3",
+        }
     with hostile_place(tmp_path, images.folder, **settings) as place:
         yield place
 

@@ -1,5 +1,6 @@
 # Tries to reach the host's devices, firmware and control groups through /sys.
-# gvisor, microvm: denied
+# gvisor: denied
+# microvm: denied or own
 . ./attempt.sh
 attempt "uevent helper" into /sys/kernel/uevent_helper "$HOST_FOLDER/evil"
 attempt "release agent" into /sys/fs/cgroup/release_agent "$HOST_FOLDER/evil"

@@ -1,6 +1,5 @@
 # Tries to set up io_uring, through which system calls pass without being seen by a filter.
-# gvisor: denied or own
-# microvm: denied
+# gvisor, microvm: denied or own
 import ctypes
 
 from attempt import attempt, syscall
