@@ -31,7 +31,8 @@ GUEST_PIDS = 256
 """Processes and threads a program may have; more of them could silence the agent beside it."""
 IDLE_S = 0.25
 """A machine that nobody took for so long is stopped until somebody does: it then costs no CPU time at all."""
-RENEWAL_S = 10.0
+RENEWAL_S = 20.0
+"""As long as a boot may take: a copy starts its interpreter anew as well."""
 _LOOK_S = 5.0
 _SILENCE_S = 30.0
 """An agent that says nothing for so long, though it was asked, is taken for dead."""
