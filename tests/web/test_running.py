@@ -106,7 +106,7 @@ def test_files_that_are_no_text_travel_as_an_archive(web: Window, tmp_path: Path
 def test_a_log_is_seen_while_its_program_runs_and_a_kill_ends_it(web: Window) -> None:
     web.run({"main.ts": NEVER_ENDING})
     web.page.get_by_text("begun", exact=True).wait_for()
-    assert web.until("result").get_attribute("data-status") == "running"
+    web.until("result", status="running")
     web("result-kill").click()
     web.until("result", status="killed")
     web.until("logs", connection="over")

@@ -156,10 +156,10 @@ async def _run(command: list[str], reference: Reference, access: Access) -> Comp
 
 
 _MEANINGS: tuple[tuple[str, type[OciError], str], ...] = (
-    (r"unauthorized|authentication required|401", NoSuchImage, "{place} lets nobody in without the right password"),
-    (r"denied|forbidden|403", NoSuchImage, "{place} does not give {image} to this server"),
-    (r"manifest unknown|name unknown|not found|404", NoSuchImage, "there is no image {image}"),
-    (r"toomanyrequests|too many requests|429", RegistryTrouble, "{place} wants fewer requests, later"),
+    (r"unauthorized|authentication required|\b401\b", NoSuchImage, "{place} lets nobody in without the right password"),
+    (r"denied|forbidden|\b403\b", NoSuchImage, "{place} does not give {image} to this server"),
+    (r"manifest unknown|name unknown|not found|\b404\b", NoSuchImage, "there is no image {image}"),
+    (r"toomanyrequests|too many requests|\b429\b", RegistryTrouble, "{place} wants fewer requests, later"),
     (r"no space left|disk quota", RegistryTrouble, "there is no room for {image} on this server's disk"),
     (r"file too large", NoSuchImage, "{image} is larger than it said, or than is allowed"),
     (r"did not match|does not match|unexpected digest", RegistryTrouble, "{place} sent other bytes than it promised"),

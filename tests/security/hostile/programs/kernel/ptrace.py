@@ -11,7 +11,11 @@ buffer = ctypes.create_string_buffer(64)
 here, there = struct.pack("QQ", ctypes.addressof(buffer), 64), struct.pack("QQ", 0x400000, 64)
 others = [int(each) for each in os.listdir("/proc") if each.isdigit() and int(each) != os.getpid()]
 for pid in others:
-    if read(f"/proc/{pid}/status").split(b"Uid:")[1].split()[0] == str(os.getuid()).encode():
+    try:
+        owner = read(f"/proc/{pid}/status").split(b"Uid:")[1].split()[0]
+    except OSError:
+        continue  # it has ended since
+    if owner == str(os.getuid()).encode():
         continue  # one's own are one's own
     attempt(f"attach {pid}", lambda pid=pid: syscall(PTRACE, 16, pid, 0, 0))
     attempt(f"seize {pid}", lambda pid=pid: syscall(PTRACE, 0x4206, pid, 0, 0))
