@@ -22,6 +22,9 @@ from caisson.sandbox.contract import Backend
 
 logger = structlog.get_logger(__name__)
 
+FINISH_S = 10.0
+"""How long a server that stops goes on with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Left:
@@ -56,12 +59,17 @@ def running(node_dir: Path) -> Iterator[Left]:
 async def reclaiming(
     node_dir: Path, left: Left, backends: Mapping[Isolation, Backend], slots: Slots
 ) -> AsyncIterator[None]:
-    """Remove what is left while the context is held; what is not done then is the next start's."""
+    """Remove what is left while the context is held, and for some seconds more if that was not long.
+
+    What is not done then is the next start's.
+    """
     async with asyncio.TaskGroup() as group:
         task = group.create_task(_reclaim(node_dir / "runs", left, backends, slots))
         try:
             yield
         finally:
+            # A server that is stopped just after its start leaves no more behind than one that served for long.
+            await asyncio.wait([task], timeout=FINISH_S)
             task.cancel()
 
 
