@@ -89,6 +89,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
             logger.info("serving", address=f"http://{host}:{port}", version=__version__)
             await serving
             stop.set()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Being told once more while the interpreter ends must not turn a good end into a death by signal.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
     logger.info("stopped")
 
 
