@@ -15,6 +15,8 @@ from tests.helpers.processes import descendants
 from tests.helpers.runs import events, logs, outcome, submit, wait
 from tests.helpers.server import Server
 
+PHOENIX = f"phoenix-{os.getpid()}"
+"""Another node in each process that runs tests: two of one name would take each other's sandboxes for leftovers."""
 CODE = "console.log('begun'); await new Promise((go) => setTimeout(go, 1500)); console.log('done')"
 
 
@@ -25,7 +27,7 @@ def begun(http: httpx2.Client, after: int = -1, **more: Any) -> str:
 
 
 def test_an_idempotent_one_runs_to_its_end_and_its_log_goes_on(start_server: Callable[..., Server]) -> None:
-    settings: dict[str, Any] = {"node_id": "phoenix", "warm_wasm": 0}
+    settings: dict[str, Any] = {"node_id": PHOENIX, "warm_wasm": 0}
     server = start_server(**settings)
     with server.client() as http:
         asked = begun(http, retries=1, idempotent=True)
@@ -45,7 +47,7 @@ def test_an_idempotent_one_runs_to_its_end_and_its_log_goes_on(start_server: Cal
 def test_one_that_waits_to_be_begun_anew_at_shutdown_waits_for_the_next_start(
     start_server: Callable[..., Server],
 ) -> None:
-    settings: dict[str, Any] = {"node_id": "phoenix", "warm_wasm": 0, "shutdown_grace_s": 0}
+    settings: dict[str, Any] = {"node_id": PHOENIX, "warm_wasm": 0, "shutdown_grace_s": 0}
     server = start_server(max_running=2, **settings)
     with server.client() as http:
         workloads = [begun(http, retries=3, idempotent=True) for _ in range(2)]
@@ -64,7 +66,7 @@ def test_one_that_waits_to_be_begun_anew_at_shutdown_waits_for_the_next_start(
 
 
 def test_it_is_begun_no_more_often_than_it_asked_for(start_server: Callable[..., Server]) -> None:
-    settings: dict[str, Any] = {"node_id": "phoenix", "warm_wasm": 0}
+    settings: dict[str, Any] = {"node_id": PHOENIX, "warm_wasm": 0}
     server = start_server(**settings)
     with server.client() as http:
         workload_id = begun(http, retries=1, idempotent=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -16,6 +17,8 @@ from tests.helpers.processes import descendants
 from tests.helpers.runs import events, logs, outcome, submit, wait
 from tests.helpers.server import Server
 
+PHOENIX = f"phoenix-{os.getpid()}"
+"""Another node in each process that runs tests: two of one name would take each other's sandboxes for leftovers."""
 FOREVER = "console.log('begun'); for (;;) {}"
 
 
@@ -27,13 +30,13 @@ def begun(http: httpx2.Client, code: str) -> str:
 
 
 def test_after_sigkill_what_ran_is_lost_and_what_waited_runs(start_server: Callable[..., Server]) -> None:
-    server = start_server(max_running=1, node_id="phoenix")
+    server = start_server(max_running=1, node_id=PHOENIX)
     with server.client() as http:
         running = begun(http, FOREVER)
         waiting = [submit(http, code=f"export default () => {i}") for i in range(5)]
     server.signal(signal.SIGKILL)
     server.wait()
-    with start_server(max_running=1, node_id="phoenix").client() as http:
+    with start_server(max_running=1, node_id=PHOENIX).client() as http:
         assert outcome(wait(http, running)) == ("failed", "node_lost")
         assert [line["line"] for line in logs(http, running)] == ["begun"]
         assert [wait(http, one)["output"] for one in waiting] == list(range(5))
@@ -112,8 +115,6 @@ def test_a_client_that_waits_at_shutdown_is_told(start_server: Callable[..., Ser
 
 @pytest.mark.parametrize("warm", [0, 2])
 def test_a_sandbox_killed_from_outside_fails_its_workload_only(start_server: Callable[..., Server], warm: int) -> None:
-    import os
-
     server = start_server(warm_node=warm, warm_wasm=0)
     with server.client() as http:
         server.settle()
