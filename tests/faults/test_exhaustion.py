@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.helpers.leaks import cgroups_naming
 from tests.helpers.runs import outcome, submit, wait
 from tests.helpers.server import Server, is_settled, wait_until
 
@@ -127,3 +128,4 @@ def test_without_inodes_it_is_told_and_survived(start_server: Callable[..., Serv
                 filler.unlink(missing_ok=True)
             assert_recovered(http)
         assert server.stop() == 0
+    assert cgroups_naming(server.node_id) == []

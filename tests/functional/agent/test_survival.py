@@ -65,7 +65,7 @@ def confine() -> Iterator[Callable[[int], None]]:
 
 
 @pytest.mark.usefixtures("small_disk")
-def test_pings_are_answered_while_everything_rages(launch: Launch, confine: Callable[[int], None]) -> None:
+def test_pings_are_answered_while_everything_rages(confine: Callable[[int], None], launch: Launch) -> None:
     """A fork bomb, a memory hog and a full disk at once; afterwards all of it can be ended, and work goes on."""
     agent = launch()
     guest = agent.guest

@@ -69,9 +69,10 @@ async def _boot(
     place: Place, spec: SandboxSpec, world: World, command: Sequence[str], timeout_s: float, teardown: Teardown
 ) -> GvisorSandbox:
     teardown.push(lambda: remove_folder(place.folder))
+    # Both before anything can fail, since the group is there already.
+    teardown.push(lambda: _remove_group(place.group))
     for folder in (place.folder, place.folder / "state", place.folder / "logs"):
         folder.mkdir(mode=0o711)
-    teardown.push(lambda: _remove_group(place.group))
     place.group.limit(waiting_limits(spec))
     nonce = secrets.token_bytes(NONCE_BYTES)
     write_bundle(place.folder, world, nonce.hex())

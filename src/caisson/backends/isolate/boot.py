@@ -47,9 +47,10 @@ async def boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float) 
 
 async def _boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float, teardown: Teardown) -> IsolateSandbox:
     teardown.push(lambda: remove_folder(place.folder))
+    # Both before anything can fail, since the group is there already.
+    teardown.push(lambda: _remove_group(place))
     make_folder(place.folder)
     write_user(place.folder, place.uid)
-    teardown.push(lambda: _remove_group(place))
     place.group.limit(Limits(cpus=DEFAULT_CPUS, mem_bytes=total_bytes(spec), pids=PIDS))
     fifos, channel = _open_channel(place, teardown)
     nonce = secrets.token_bytes(NONCE_BYTES)
