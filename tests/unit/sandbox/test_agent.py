@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from caisson.errors import SandboxCrashed, SandboxError, StartFailed
 from caisson.model import Resources, Runtime, Stream
-from caisson.sandbox.agent import STREAM, run
+from caisson.sandbox.agent import CLOCK_S, STREAM, Renewal, renew, run
 from caisson.sandbox.channel import Channel
 from caisson.sandbox.contract import Event, Exited, Job, Output, Raised, Result
 from caisson.sandbox.launch import Launch
@@ -26,6 +26,7 @@ from caisson.sandbox.protocol import (
     OUTPUT_WINDOW,
     Exit,
     Fault,
+    Fields,
     FrameDecoder,
     FrameType,
     Start,
@@ -322,3 +323,38 @@ def test_whatever_a_guest_says_the_driver_ends_with_one_end_or_one_error(pieces:
     else:
         assert not ends
         assert not (isinstance(failure, StartFailed) and any(isinstance(event, Output | Result) for event in events))
+
+
+def test_a_clock_that_was_told_late_is_set_again_and_nothing_else_is() -> None:
+    async def renewed() -> list[Fields]:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        decoder, heard = FrameDecoder(accept=FROM_HOST), list[Fields]()
+        loop = asyncio.get_running_loop()
+
+        async def answer_the_first_late() -> None:
+            while True:
+                for asked in decoder.feed(await loop.sock_recv(theirs, 1 << 16)):
+                    if not heard:
+                        await asyncio.sleep(5 * CLOCK_S)
+                    heard.append(Fields(asked.payload))
+                    nonce = heard[-1].blob(Tag.NONCE)
+                    assert nonce is not None
+                    answer = encode_frame(FrameType.RENEWED, encode_fields([(Tag.NONCE, nonce)]))
+                    await loop.sock_sendall(theirs, answer)
+
+        fd = ours.detach()
+        channel = Channel(fd, os.dup(fd))
+        async with asyncio.timeout(PATIENCE_S):
+            guest = asyncio.create_task(answer_the_first_late())
+            await renew(channel, Renewal(hostname="copy"))
+            guest.cancel()
+        channel.close()
+        theirs.close()
+        return heard
+
+    first, *others = asyncio.run(renewed())
+    assert len(others) >= 1
+    assert all((other.integer(Tag.CLOCK_NS) or 0) > (first.integer(Tag.CLOCK_NS) or 0) for other in others)
+    assert all(first.blob(tag) is not None for tag in (Tag.ENTROPY, Tag.MACHINE_ID, Tag.HOSTNAME))
+    assert all(other.blob(tag) is None for tag in (Tag.ENTROPY, Tag.MACHINE_ID, Tag.HOSTNAME) for other in others)
