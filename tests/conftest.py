@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +12,10 @@ import httpx2
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from caisson.backends.isolate.backend import IsolateBackend
 from caisson.images.catalog import Catalog
+from caisson.sandbox.contract import BackendContext
+from caisson.settings import Settings
 from tests.helpers.images import guest_images, provide_guest_images
 from tests.helpers.leaks import assert_nothing_new, footprint
 from tests.helpers.postgres import Postgres, running_postgres
@@ -78,6 +83,16 @@ def postgres() -> Iterator[Postgres]:
 def images() -> Catalog:
     """The guest images `base`, `python`, `node` and `go`, built once for all runs of the tests."""
     return guest_images()
+
+
+@pytest.fixture(scope="session")
+def isolate(tmp_path_factory: pytest.TempPathFactory) -> IsolateBackend:
+    """The isolate backend, on a node of its own; skips with the reason where the host cannot have it."""
+    backend = IsolateBackend(BackendContext(f"test-{os.getpid()}", tmp_path_factory.mktemp("node"), Settings()))
+    found = asyncio.run(backend.probe())
+    if not found.available:
+        pytest.skip(f"{found.reason} ({found.fix})")
+    return backend
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from caisson.api.bodies import read_body
 from caisson.api.multipart import ARCHIVE, read_multipart
 from caisson.api.uploads import Upload, feed_base64, open_upload
 from caisson.api.validation import decode_spec
-from caisson.engine.engine import Submission
+from caisson.engine.intake import Submission
 from caisson.errors import Refusal, Refused
 from caisson.model import MAX_BODY_BYTES, WorkloadSpec
 

@@ -12,7 +12,8 @@ from caisson.benchmark import UNITS, BenchmarkResult, Measure
 from caisson.compare.bare import NoProcess, prepared
 from caisson.compare.figures import spread
 from caisson.compare.suite import ROUNDS, Phase, Step, on
-from caisson.engine.engine import Engine, Submission
+from caisson.engine.engine import Engine
+from caisson.engine.intake import Submission
 from caisson.errors import CaissonError, Refusal, Refused
 from caisson.model import Isolation, Reason, Runtime, StartKind, Status, Workload
 

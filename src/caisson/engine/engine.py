@@ -6,9 +6,7 @@ import asyncio
 import builtins
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from time import monotonic
 
 import msgspec
@@ -28,19 +26,18 @@ from caisson.answers import (
 )
 from caisson.engine.admission import Admission
 from caisson.engine.changes import Changes
-from caisson.engine.dispatch import Dispatcher, discard
-from caisson.engine.ids import IdMaker
+from caisson.engine.dispatch import Dispatcher
+from caisson.engine.intake import Intake, Submission, storage_failed
 from caisson.engine.live import Live
 from caisson.engine.pool import Pools
-from caisson.engine.quotas import HOURS, Quotas
-from caisson.engine.routing import Route, options, route
+from caisson.engine.quotas import Quotas
+from caisson.engine.routing import options, route
 from caisson.engine.runner import Runner
 from caisson.engine.stats import WINDOW_S, interval_of, latencies, series
 from caisson.engine.views import backend_views, node_view
-from caisson.errors import CaissonError, Refusal, Refused
+from caisson.errors import Refusal, Refused
 from caisson.host.load import host_load
 from caisson.images.oci.claims import Claims
-from caisson.images.oci.reference import parse_reference
 from caisson.images.oci.store import OciStore
 from caisson.model import (
     Isolation,
@@ -49,46 +46,21 @@ from caisson.model import (
     Network,
     Reason,
     Runtime,
-    StartKind,
-    Status,
     Workload,
     WorkloadSpec,
 )
 from caisson.sandbox.contract import Backend, Capabilities
-from caisson.sandbox.runtimes import normalise
 from caisson.settings import Settings
-from caisson.store.errors import IdempotencyClash
-from caisson.store.records import ListQuery, NewWorkload
+from caisson.store.records import ListQuery
 from caisson.store.store import FIGURES, Store
-from caisson.tenants import AuditEntry
 
 logger = structlog.get_logger(__name__)
 
 PAGE_LINES = 10_000
 PAGE_BYTES = 4 << 20
 LOOK_EVERY_S = 1.0
-POLICIES_FOR_S = 1.0
 CHANGES_APART_S = 0.1
 """At least this long between two batches of changes: a busy server would tell of little else."""
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A request for a run, checked for form but not yet for whether this host can do it.
-
-    The engine owns `archive` from here on, also when it refuses. `fingerprint` identifies the request's content.
-    `actor` is who asks, for the audit log; None where it is not to be noted. `start` asks for a sandbox that is booted,
-    or restored, for this workload alone; without it the fastest way counts.
-    """
-
-    spec: WorkloadSpec
-    tenant: str
-    archive: Path | None = None
-    archive_names: Sequence[str] = ()
-    idempotency_key: str | None = None
-    fingerprint: str = ""
-    start: StartKind | None = None
-    actor: str | None = None
 
 
 class Engine:
@@ -100,14 +72,12 @@ class Engine:
         self._backends = backends
         self._node_id = node_id
         self._capabilities: dict[Isolation, Capabilities] = {}
-        self._quotas = Quotas()
-        self._claims = Claims(OciStore(settings.oci_folder))
-        self._policies_read_at = float("-inf")
+        quotas = Quotas()
         self._admission = Admission(
             places=settings.running_limit,
             mem_mb=settings.memory_limit_mb,
             queue_limit=settings.queue_limit,
-            weight=self._quotas.weight,
+            weight=quotas.weight,
         )
         self._pools = Pools(
             settings.start_timeout_s,
@@ -118,9 +88,11 @@ class Engine:
         self._changes = Changes()
         runner = Runner(store, self._admission, self._pools, backends, node_id, self._changes)
         self._dispatcher = Dispatcher(
-            store, self._admission, runner, settings.data_dir / "uploads", self._changes, self._quotas
+            store, self._admission, runner, settings.data_dir / "uploads", self._changes, quotas
         )
-        self._new_id = IdMaker()
+        self._intake = Intake(
+            store, self._admission, self._dispatcher, quotas, Claims(OciStore(settings.oci_folder)), self._capabilities
+        )
         self._started_at = datetime.now(UTC)
         metrics.workloads_queued.set_function(lambda: self._admission.queued)
         metrics.workloads_running.set_function(lambda: self._admission.running)
@@ -131,7 +103,7 @@ class Engine:
         async with self._pools.open(), asyncio.TaskGroup() as tasks:
             self._dispatcher.use(tasks)
             await self._prepare_backends()
-            await self._recall()
+            await self._intake.recall()
             await self._dispatcher.recover()
             try:
                 yield self
@@ -145,11 +117,11 @@ class Engine:
 
     def check(self, spec: WorkloadSpec, tenant: str) -> None:
         """Raise Refused for what could not be run here and now."""
-        self._decide(Submission(spec, tenant))
+        self._intake.decide(Submission(spec, tenant))
 
     async def run(self, submission: Submission) -> Workload:
         """Run and wait for the end. Being cancelled kills the workload and returns when it is verified dead."""
-        live = await self._admit(submission, attached=True)
+        live = await self._intake.admit(submission, attached=True)
         if isinstance(live, str):
             return await self.get(live, submission.tenant, wait_s=float("inf"))
         try:
@@ -162,7 +134,7 @@ class Engine:
 
     async def accept(self, submission: Submission) -> Workload:
         """Accept for running later; durable when this returns."""
-        live = await self._admit(submission, attached=False)
+        live = await self._intake.admit(submission, attached=False)
         if isinstance(live, str):
             return await self.get(live, submission.tenant)
         return live.workload
@@ -332,103 +304,6 @@ class Engine:
         """Accept nothing more, give what runs `grace_s` seconds, kill the rest; what waits is for the next start."""
         await self._dispatcher.drain(grace_s)
 
-    async def _admit(self, submission: Submission, *, attached: bool) -> Live | str:
-        """Accept a submission and begin its life; or the id of the workload its idempotency key already made."""
-        try:
-            await self._refresh_policies()
-            spec, chosen = self._decide(submission)
-            if spec.image is not None:
-                await self._claim_image(submission.tenant, spec.image)
-        except CaissonError:
-            await discard(submission.archive)
-            raise
-        workload = Workload(
-            id=self._new_id(),
-            status=Status.PENDING,
-            runtime=spec.runtime,
-            isolation=spec.isolation,
-            isolation_used=chosen.isolation,
-            routing=chosen.reason,
-            resources=spec.resources,
-            labels=spec.labels,
-            created_at=datetime.now(UTC),
-        )
-        key = submission.idempotency_key
-        new = NewWorkload(
-            workload=workload,
-            tenant=submission.tenant,
-            spec=msgspec.json.encode(spec),
-            archive=submission.archive.name if submission.archive else None,
-            attached=attached,
-            idempotency=(key, submission.fingerprint) if key else None,
-        )
-        live = self._dispatcher.begin(workload, chosen.isolation, submission.tenant, spec, submission.archive, new)
-        live.start = submission.start
-        self._quotas.accepted(submission.tenant)
-        if submission.actor is not None:
-            self._store.note(
-                AuditEntry(
-                    at=workload.created_at,
-                    tenant=submission.tenant,
-                    actor=submission.actor,
-                    action="workload.run",
-                    target=workload.id,
-                )
-            )
-        await live.accepted.wait()
-        match live.failure:
-            case None:
-                metrics.workloads_accepted.labels(spec.runtime).inc()
-                return live
-            case IdempotencyClash(same_request=True, existing_id=existing):
-                return existing
-            case IdempotencyClash():
-                raise Refused(
-                    409,
-                    Refusal.IDEMPOTENCY_CONFLICT,
-                    f"this Idempotency-Key was used for another request ({live.failure.existing_id})",
-                    member="Idempotency-Key",
-                )
-            case failure:
-                raise _storage_failed(failure)
-
-    async def _recall(self) -> None:
-        """What tenants used before this server began to count."""
-        for tenant, hour, cpu_ms in await self._store.cpu_spent(datetime.now(UTC) - timedelta(hours=HOURS)):
-            self._quotas.spent(tenant, cpu_ms, hour)
-        await self._refresh_policies()
-
-    async def _refresh_policies(self) -> None:
-        """`caisson tenants` writes to the store from another process; it counts within this long."""
-        if monotonic() - self._policies_read_at >= POLICIES_FOR_S:
-            self._policies_read_at = monotonic()
-            self._quotas.set_policies(await self._store.tenants())
-
-    def _decide(self, submission: Submission) -> tuple[WorkloadSpec, Route]:
-        """Whether and where it can run. Raises Refused."""
-        if self._dispatcher.draining:
-            raise Refused(503, Refusal.SHUTTING_DOWN, "the server is shutting down", retry_after_s=5)
-        spec = submission.spec
-        chosen = route(
-            spec.runtime, spec.isolation, spec.network, self._capabilities, self._quotas.least(submission.tenant)
-        )
-        spec = normalise(spec, submission.archive_names)
-        self._quotas.check(submission.tenant, spec.resources.mem_mb)
-        self._admission.check(spec.resources.mem_mb)
-        return spec, chosen
-
-    async def _claim_image(self, tenant: str, image: str) -> None:
-        """Note whose image it is. Raises Refused (429) if the tenant has had too many fetched."""
-        limit = self._quotas.image_bytes(tenant)
-        try:
-            claimed = await asyncio.to_thread(self._claims.claim, tenant, parse_reference(image), limit)
-        except OSError as error:
-            # The disk may be full, of which fetching the image has more to say.
-            logger.warning("whose image it is could not be noted", error=str(error))
-            return
-        if not claimed:
-            raise self._quotas.refuse_image(tenant)
-
     async def _prepare_backends(self) -> None:
         async def prepare(isolation: Isolation, backend: Backend) -> None:
             try:
@@ -450,14 +325,8 @@ class Engine:
 
 def _settled(live: Live) -> Workload:
     if live.failure is not None:
-        raise _storage_failed(live.failure)
+        raise storage_failed(live.failure)
     return live.workload
-
-
-def _storage_failed(error: CaissonError) -> Refused:
-    return Refused(
-        503, Refusal.STORAGE, f"the store cannot take this now: {error.message}", retry_after_s=5, detail=error.detail
-    )
 
 
 def _not_found(workload_id: str) -> Refused:

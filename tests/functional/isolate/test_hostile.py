@@ -102,7 +102,8 @@ def test_a_worker_thread_has_no_more_rights(isolate: IsolateBackend) -> None:
     code = """
         const source = "try { Deno.readTextFileSync('/etc/passwd') } catch (e) { self.postMessage(e.name) }";
         const worker = new Worker(`data:application/javascript,${encodeURIComponent(source)}`, { type: "module" });
-        export default () => new Promise((done) => worker.onmessage = (event) => done(event.data));
+        const answer = new Promise((done) => worker.onmessage = (event) => done(event.data));
+        export default () => answer;
     """
     assert run_job(isolate, job(code)).result == "NotCapable"
 

@@ -19,7 +19,8 @@ from prometheus_client import CollectorRegistry
 from caisson.answers import LogPage, WorkloadPage
 from caisson.api.server import create_app
 from caisson.compare.service import Benchmarks
-from caisson.engine.engine import Engine, Submission
+from caisson.engine.engine import Engine
+from caisson.engine.intake import Submission
 from caisson.errors import Refusal, Refused
 from caisson.images.jobs import ImageJobs
 from caisson.model import IsolationChoice, LogLine, Runtime, Status, Stream, Workload
