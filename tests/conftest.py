@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
@@ -35,11 +36,15 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build what tests will need and takes longer than a test may."""
+    """Build what tests will need and takes longer than a test may; set apart what stays until the end."""
     if not session.config.option.collectonly and any(
         "images" in getattr(item, "fixturenames", ()) for item in session.items
     ):
         provide_guest_images()
+    # The leak check has garbage collected around each test. What was imported until now lives on anyway, and looking
+    # through it each time took a third of the time of all tests.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
