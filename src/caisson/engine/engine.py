@@ -105,9 +105,11 @@ class Engine:
             await self._prepare_backends()
             await self._intake.recall()
             await self._dispatcher.recover()
+            keeping = tasks.create_task(self._intake.keep_policies())
             try:
                 yield self
             finally:
+                keeping.cancel()
                 await self.drain(0)
 
     @property

@@ -25,7 +25,7 @@ from caisson.images.oci.reference import parse_reference
 from caisson.model import Isolation, StartKind, Status, Workload, WorkloadSpec
 from caisson.sandbox.contract import Capabilities
 from caisson.sandbox.runtimes import normalise
-from caisson.store.errors import IdempotencyClash
+from caisson.store.errors import IdempotencyClash, StoreError
 from caisson.store.records import NewWorkload
 from caisson.store.store import Store
 from caisson.tenants import AuditEntry
@@ -33,6 +33,11 @@ from caisson.tenants import AuditEntry
 logger = structlog.get_logger(__name__)
 
 POLICIES_FOR_S = 1.0
+"""`caisson tenants` writes to the store from another process; it counts within this long."""
+_READ_AHEAD_S = 0.75
+"""While requests come, policies are read so often beside them, so that none has to wait for it."""
+_BUSY_S = 60.0
+"""For how long after a request others are expected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class Intake:
         self._quotas = quotas
         self._claims = claims
         self._capabilities = capabilities
-        self._policies_read_at = float("-inf")
+        self._policies_read_at = self._asked_at = float("-inf")
         self._new_id = IdMaker()
 
     async def admit(self, submission: Submission, *, attached: bool) -> Live | str:
@@ -110,15 +115,15 @@ class Intake:
         live.start = submission.start
         self._quotas.accepted(submission.tenant)
         if submission.actor is not None:
-            self._store.note(
-                AuditEntry(
-                    at=workload.created_at,
-                    tenant=submission.tenant,
-                    actor=submission.actor,
-                    action="workload.run",
-                    target=workload.id,
-                )
+            # It goes to disk with the workload itself: a flush of its own for each would double what a short one costs.
+            entry = AuditEntry(
+                at=workload.created_at,
+                tenant=submission.tenant,
+                actor=submission.actor,
+                action="workload.run",
+                target=workload.id,
             )
+            self._store.note(entry, patient=True)
         await live.accepted.wait()
         match live.failure:
             case None:
@@ -142,11 +147,24 @@ class Intake:
             self._quotas.spent(tenant, cpu_ms, hour)
         await self._refresh_policies()
 
+    async def keep_policies(self) -> None:
+        """Read what tenants may use ahead of the requests, for ever."""
+        while True:
+            await asyncio.sleep(_READ_AHEAD_S)
+            if monotonic() - self._asked_at < _BUSY_S:
+                try:
+                    await self._read_policies()
+                except StoreError as error:
+                    logger.warning("what tenants may use could not be read", error=error.detail)
+
     async def _refresh_policies(self) -> None:
-        """`caisson tenants` writes to the store from another process; it counts within this long."""
-        if monotonic() - self._policies_read_at >= POLICIES_FOR_S:
-            self._policies_read_at = monotonic()
-            self._quotas.set_policies(await self._store.tenants())
+        self._asked_at = monotonic()
+        if self._asked_at - self._policies_read_at >= POLICIES_FOR_S:
+            await self._read_policies()
+
+    async def _read_policies(self) -> None:
+        self._policies_read_at = monotonic()
+        self._quotas.set_policies(await self._store.tenants())
 
     def decide(self, submission: Submission) -> tuple[WorkloadSpec, Route]:
         """Whether and where it can run. Raises Refused."""

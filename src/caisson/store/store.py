@@ -169,9 +169,9 @@ class Store:
         """Settle the benchmarks of a server of this node that is no more; returns how many."""
         return await self._writer.call(lambda connection: benchmarks.interrupted(connection, node_id, why, now))
 
-    def note(self, entry: AuditEntry) -> Awaitable[None]:
-        """Add to the audit log."""
-        return self._writer.submit(Note(entry))
+    def note(self, entry: AuditEntry, *, patient: bool = False) -> Awaitable[None]:
+        """Add to the audit log; without hurry if `patient`, with the next write that somebody waits for."""
+        return self._writer.submit(Note(entry), patient=patient)
 
     async def noted(
         self,
