@@ -55,6 +55,11 @@ class PoolState:
     """Workloads run on every processor."""
 
 
+def most_boots() -> int:
+    """How many sandboxes of a spec boot at once: one more than there are processors, as a boot waits now and then."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 def boots_wanted(state: PoolState, parallel: int) -> int:
     """How many boots to begin now: for those who wait and for the target, never more at once than `parallel`.
 
@@ -96,7 +101,7 @@ class Pool:
         self._busy = busy
         self._start_timeout_s = start_timeout_s
         self._keepers = keepers
-        self._parallel = max(2, len(os.sched_getaffinity(0)))
+        self._parallel = most_boots()
         self._ready: deque[_Slot] = deque()
         self._takers: deque[asyncio.Future[_Slot]] = deque()
         self._starting = 0

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caisson.engine import pool
-from caisson.engine.pool import Pools, PoolState, boots_wanted
+from caisson.engine.pool import Pools, PoolState, boots_wanted, most_boots
 from caisson.errors import StartFailed, Unavailable
 from caisson.model import Isolation, Runtime, StartKind
 from caisson.sandbox.contract import Capabilities, SandboxSpec
@@ -197,8 +197,8 @@ def test_closing_the_pools_ends_boots_under_way() -> None:
     async def scenario() -> None:
         boots = Boots(delay_s=0.01)
         async with Pools(5).open() as pools:
-            pools.keep_warm(boots, SPEC, 4)
-            await until("begun", boots, 2)
+            pools.keep_warm(boots, SPEC, 2 * most_boots())
+            await until("begun", boots, most_boots())
         assert boots.open == 0
 
     asyncio.run(scenario())
