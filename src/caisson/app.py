@@ -19,7 +19,7 @@ import uvloop
 from fastapi import FastAPI
 from ulid import ULID
 
-from caisson import __version__, telemetry
+from caisson import __version__, metrics, telemetry
 from caisson.api.protocol import BoundedProtocol
 from caisson.api.server import create_app
 from caisson.backends import load_backends
@@ -62,6 +62,7 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    metrics.loop_tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with open_app(settings) as (app, engine):

@@ -81,6 +81,7 @@ firecracker_start_cpu_seconds = Histogram(
 log_lines_stored = Counter("caisson_log_lines_stored_total", "Log lines committed to the store.")
 log_streams_open = Gauge("caisson_log_streams_open", "Readers connected to a log stream.")
 event_streams_open = Gauge("caisson_event_streams_open", "Readers connected to any other stream of events.")
+loop_tasks = Gauge("caisson_event_loop_tasks", "Tasks of the server that have not ended.")
 guesses_barred = Counter("caisson_key_guesses_barred_total", "Requests not looked at for too many wrong API keys.")
 requests_refused = Counter("caisson_requests_refused_total", "Requests answered with a problem.", ["reason"])
 
