@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Self, TypeVar, Unpack
 
@@ -91,7 +92,7 @@ class AsyncClient:
             wait.check()
         return workload
 
-    async def list(self, **filters: Unpack[Filters]) -> AsyncIterator[Workload]:
+    async def list(self, **filters: Unpack[Filters]) -> AsyncGenerator[Workload, None]:
         """All workloads, newest first, fetched as the iteration goes on."""
         cursor: str | None = None
         while True:
@@ -109,12 +110,13 @@ class AsyncClient:
         """Kill a workload; returns when it is verified dead."""
         return await self._send(calls.kill(workload_id))
 
-    async def logs(self, workload_id: str, *, after: int = -1) -> AsyncIterator[LogLine]:
+    async def logs(self, workload_id: str, *, after: int = -1) -> AsyncGenerator[LogLine, None]:
         """The log from the line behind `after`, as it is written, until the workload ends; reconnects by itself."""
-        async for line in self._follow(LogFollower(self.url, workload_id, after)):
-            yield line
+        async with aclosing(self._follow(LogFollower(self.url, workload_id, after))) as lines:
+            async for line in lines:
+                yield line
 
-    async def _follow(self, follower: Follower[E]) -> AsyncIterator[E]:
+    async def _follow(self, follower: Follower[E]) -> AsyncGenerator[E, None]:
         patience = transport.PATIENCE
         while True:
             response = await self._open(follower.connect(), patience)
@@ -170,8 +172,9 @@ class AsyncClient:
 
     async def follow_benchmark(self, benchmark_id: str) -> AsyncIterator[BenchmarkResult | BenchmarkProgress]:
         """The results of a benchmark, and in between how far it is, until it ends; reconnects by itself."""
-        async for event in self._follow(BenchmarkFollower(self.url, benchmark_id)):
-            yield event
+        async with aclosing(self._follow(BenchmarkFollower(self.url, benchmark_id))) as events:
+            async for event in events:
+                yield event
 
     async def audit(
         self,
