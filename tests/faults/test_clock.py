@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import mmap
-import shutil
-import struct
-import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.runs import events, logs, outcome, run, submit, wait
 from tests.helpers.server import Server
+from tests.helpers.shim import Shim
 
 HOUR_S = 3_600
 # Everything else a process knows the time by stays true: the vDSO is reached through these functions only.
-SHIM = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/time.h>
-#include <time.h>
-
-static volatile long *offset;
-
-__attribute__((constructor)) static void begin(void) {
-    int fd = open(OFFSET, O_RDONLY | O_CLOEXEC);
-    offset = mmap(0, sizeof(long), PROT_READ, MAP_SHARED, fd, 0);
-}
-
+SHIM = """
 int clock_gettime(clockid_t id, struct timespec *ts) {
     static int (*real)(clockid_t, struct timespec *);
     if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     int result = real(id, ts);
-    if ((id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE) && offset) ts->tv_sec += *offset;
+    if ((id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE) && numbers) ts->tv_sec += numbers[0];
     return result;
 }
 
@@ -56,35 +40,11 @@ time_t time(time_t *at) {
 """
 
 
-class Clock:
-    """What is added to a server's wall clock, in seconds."""
-
-    def __init__(self, folder: Path) -> None:
-        offset = folder / "offset"
-        offset.write_bytes(bytes(8))
-        self.shim = folder / "clock.so"
-        source = folder / "clock.c"
-        source.write_text(SHIM)
-        options = ["-shared", "-fPIC", "-O1", f'-DOFFSET="{offset}"', "-o", str(self.shim)]
-        subprocess.run(["cc", *options, str(source), "-ldl"], check=True)
-        with offset.open("r+b") as file:
-            self._shared = mmap.mmap(file.fileno(), 8)
-
-    def jump_to(self, offset_s: int) -> None:
-        """From now on it is so much ahead, or behind."""
-        self._shared[:] = struct.pack("l", offset_s)
-
-    def close(self) -> None:
-        self._shared.close()
-
-
 @pytest.fixture
-def clock(tmp_path: Path) -> Iterator[Clock]:
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler here")
-    clock = Clock(tmp_path)
-    yield clock
-    clock.close()
+def clock(tmp_path: Path) -> Iterator[Shim]:
+    """Its first number is added to a server's wall clock, in seconds."""
+    with closing(Shim(tmp_path, SHIM)) as clock:
+        yield clock
 
 
 def created(server: Server, workload_id: str) -> str:
@@ -93,9 +53,9 @@ def created(server: Server, workload_id: str) -> str:
 
 
 def test_nothing_ends_or_hangs_or_is_lost_when_the_clock_jumps(
-    start_server: Callable[..., Server], clock: Clock
+    start_server: Callable[..., Server], clock: Shim
 ) -> None:
-    server = start_server(preload=str(clock.shim), node_id="clock", warm_wasm=0)
+    server = start_server(preload=str(clock.path), node_id="clock", warm_wasm=0)
     code = "console.log('begun'); await new Promise((go) => setTimeout(go, 1500)); console.log('done')"
     with server.client() as http:
         first = run(http, code="export default () => 1")
@@ -103,7 +63,7 @@ def test_nothing_ends_or_hangs_or_is_lost_when_the_clock_jumps(
         for offset_s in (HOUR_S, -HOUR_S):
             through = submit(http, code=code, resources={"timeout_s": 30})
             next(events(http, through))
-            clock.jump_to(offset_s)
+            clock[0] = offset_s
             # Begun under one clock and ended under another.
             done = wait(http, through)
             assert outcome(done) == ("completed", None)
@@ -122,8 +82,8 @@ def test_nothing_ends_or_hangs_or_is_lost_when_the_clock_jumps(
         next(events(http, waiting))
     # The next start finds itself an hour before what it stored.
     assert server.stop() == 0
-    clock.jump_to(-2 * HOUR_S)
-    again = start_server(preload=str(clock.shim), node_id="clock", warm_wasm=0)
+    clock[0] = -2 * HOUR_S
+    again = start_server(preload=str(clock.path), node_id="clock", warm_wasm=0)
     with again.client() as http:
         assert outcome(wait(http, waiting)) == ("completed", None)
         assert run(http, code="export default () => 3")["output"] == 3
