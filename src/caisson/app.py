@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import gc
 import os
@@ -112,6 +113,13 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
     """The application with all it stands on, ready to be served."""
     node_id = settings.node_id or _node_id(settings.data_dir)
     node_dir = settings.data_dir / "node"
+    with _be_the_only(node_id):
+        async with _open_app(settings, node_id, node_dir) as opened:
+            yield opened
+
+
+@asynccontextmanager
+async def _open_app(settings: Settings, node_id: str, node_dir: Path) -> AsyncIterator[tuple[FastAPI, Engine]]:
     for folder in (node_dir, settings.data_dir / "uploads"):
         folder.mkdir(mode=0o700, exist_ok=True)
     with running(node_dir) as left:
@@ -194,6 +202,22 @@ def _own(data_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+@contextmanager
+def _be_the_only(node_id: str) -> Iterator[None]:
+    """Hold the node's name on this host: control groups and networks bear it, and leftovers are known by it."""
+    with socket.socket(socket.AF_UNIX) as name:
+        try:
+            # An abstract name: it is given back however this process ends, and no file stays behind.
+            name.bind(f"\0caisson-node-{node_id}")
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise StartupError(
+                f"another server on this host is the node {node_id}", "stop it, or choose another CAISSON_NODE_ID"
+            ) from error
+        yield
 
 
 @contextmanager

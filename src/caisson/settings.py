@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto` is `console` on a terminal and `json` elsewhere."""
     node_id: str | None = None
-    """Name of this node. Default: made once and kept in the data folder."""
+    """Name of this node, another for each server. Default: made once and kept in the data folder."""
 
     backends: Annotated[tuple[str, ...], NoDecode] = ("isolate", "gvisor", "microvm")
     """Backends to load, by entry-point name, separated by commas."""

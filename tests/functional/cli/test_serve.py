@@ -40,6 +40,13 @@ def test_a_data_folder_that_another_server_uses(start_server: Callable[..., Serv
     assert_told(ended, str(server.data_dir), "another server", "--data-dir")
 
 
+def test_a_node_that_another_server_on_this_host_is(start_server: Callable[..., Server], tmp_path: Path) -> None:
+    server = start_server()
+    settings = {"CAISSON_LISTEN": f"127.0.0.1:{free_port()}", "CAISSON_NODE_ID": server.node_id}
+    ended = caisson("serve", "--data-dir", tmp_path / "another", cwd=tmp_path, **settings)
+    assert_told(ended, server.node_id, "another server", "CAISSON_NODE_ID")
+
+
 def test_an_address_that_others_reach_without_any_key(tmp_path: Path) -> None:
     address = f"0.0.0.0:{free_port()}"
     ended = caisson("serve", "--listen", address, "--data-dir", tmp_path / "data", cwd=tmp_path)
