@@ -102,6 +102,90 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(
             assert wider == 0, (path, width)
 
 
+WATCH_FOCUS = """() => {
+  const shows = (element) => {
+    for (let at = element; at && at !== document.body; at = at.parentElement) {
+      const [own, after] = [getComputedStyle(at), getComputedStyle(at, '::after')];
+      if (own.outlineStyle !== 'none' && parseFloat(own.outlineWidth) >= 2) return true;
+      if (after.content !== 'none' && parseFloat(after.borderTopWidth) >= 2) return true;
+    }
+    return false;
+  };
+  window.met = new Map();
+  const kinds = 'a[href], button, input, select, textarea, summary, [tabindex], [contenteditable=true]';
+  window.controls = () => [...document.querySelectorAll(kinds)]
+    .filter((one) => one.tabIndex >= 0 && !one.disabled && one.checkVisibility({ visibilityProperty: true }))
+    .filter((one) => one.type !== 'radio' || one.checked);
+  document.addEventListener('focusin', (event) => window.met.set(event.target, shows(event.target)));
+}"""
+UNMET = """() => [...controls()].filter((one) => met.get(one) !== true)
+  .map((one) => [met.has(one) ? 'shows no focus' : 'not reached', one.outerHTML.slice(0, 200)])"""
+
+
+def test_every_control_of_every_page_is_reached_with_the_keyboard_and_shows_it(
+    done: dict[str, Any], failed: dict[str, Any], web: Window
+) -> None:
+    keyboard = web.page.keyboard
+    pages = {
+        "/": "workload-row",
+        "/workloads?label=web": "workload-row",
+        f"/workloads/{done['id']}": "log-line",
+        f"/workloads/{failed['id']}": "error",
+        "/backends": "host-check",
+        "/nodes": "node",
+        "/compare": "compare-start",
+        "/docs/reference/errors": "docs",
+        "/nowhere": "not-found",
+        "/new": "routing",
+    }
+    for path, there in pages.items():
+        web.open(path)
+        web(there).first.wait_for()
+        if path == "/new":
+            web("run").click()
+            web.until("result", status="completed")
+            web.until("logs", connection="over")
+        web.page.evaluate(WATCH_FOCUS)
+        for key in ("Tab", "Shift+Tab") if path == "/new" else ("Tab",):
+            web.page.evaluate("met.clear()")
+            for _ in range(web.page.evaluate("controls().length") + 5):
+                if path == "/new":
+                    keyboard.press("Escape")
+                keyboard.press(key)
+            assert web.page.evaluate(UNMET) == [], (path, key)
+
+
+def test_the_page_for_new_workloads_is_used_without_a_mouse(web: Window) -> None:
+    keyboard = web.page.keyboard
+    web.draft({"main.ts": "export default () => 1"})
+    text = web.page.locator(".cm-content")
+    text.focus()
+    keyboard.press("Tab")
+    web.page.wait_for_function("document.activeElement.matches('.cm-content')")
+    keyboard.press("Escape")
+    keyboard.press("Tab")
+    web.page.wait_for_function("!document.activeElement.matches('.cm-content')")
+    web("settings-input").focus()
+    keyboard.press("ArrowRight")
+    web("field-env").wait_for()
+    keyboard.press("ArrowLeft")
+    web("field-input").wait_for()
+    web("isolation-auto").focus()
+    keyboard.press("ArrowRight")
+    web.page.get_by_test_id("routing").get_by_text("isolate was asked for").wait_for()
+    web("file-new").focus()
+    keyboard.press("Enter")
+    keyboard.type("notes.txt")
+    keyboard.press("Escape")
+    assert web("file").count() == 1
+    web("run").focus()
+    keyboard.press("Enter")
+    web.until("result", status="completed")
+    web("result-link").focus()
+    keyboard.press("Enter")
+    web.until("workload", status="completed")
+
+
 def test_filters_stand_in_the_address_and_pages_lead_on(web: Window, http: httpx2.Client) -> None:
     for number in range(27):
         http.post("/v1/workloads", json={"runtime": "node", "code": "0", "labels": {"paged": str(number % 2)}})
@@ -130,6 +214,11 @@ def test_what_the_server_has_not_said_is_not_claimed(web: Window) -> None:
     web.open("/compare")
     web.page.get_by_text("It cannot be read").wait_for()
     assert web.page.get_by_text("Nothing was").count() == 0
+    web.open("/workloads")
+    web("list-error").get_by_text("The server does not answer").wait_for()
+    assert web("empty").count() == 0
+    web.open("/new")
+    web("routing").get_by_text("Where it would run is not known").wait_for()
 
 
 def test_a_list_shows_new_workloads_and_their_ends_by_itself(web: Window, http: httpx2.Client) -> None:
@@ -230,7 +319,7 @@ def test_where_keys_are_needed_the_page_asks_for_one(
     web("key-enter").click()
     web.page.get_by_text("did not take this key").wait_for()
     web("key").fill(made.stdout.strip())
-    web("key-enter").click()
+    web("key").press("Enter")
     web("node").wait_for()
     web.until("connection", connection="live")
     web.page.reload()

@@ -60,11 +60,12 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
 async function refusal(answer: Response): Promise<ApiError> {
   const text = await answer.text().catch(() => "");
   try {
-    const problem = JSON.parse(text) as Problem;
-    return new ApiError(answer.status, problem.reason, problem.detail, problem.member ?? undefined);
+    const problem = JSON.parse(text) as Partial<Problem>;
+    if (problem.reason && problem.detail) return new ApiError(answer.status, problem.reason, problem.detail, problem.member ?? undefined);
   } catch {
-    return new ApiError(answer.status, "unknown", text.slice(0, 300) || `The server answered with ${answer.status}.`);
+    // Whatever stands between us and the server answers as it likes.
   }
+  return new ApiError(answer.status, "unknown", text.slice(0, 300) || `The server answered with ${answer.status}.`);
 }
 
 export async function getJson<T>(path: string, signal?: AbortSignal): Promise<T> {

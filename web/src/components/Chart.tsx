@@ -49,7 +49,7 @@ export default function Chart({ times, lines, format, label, height = 190, logar
       {
         width: element.clientWidth,
         height,
-        padding: [8, 8, 0, 0],
+        padding: [8, 20, 0, 0],
         cursor: { points: { size: 6 }, drag: { x: false, y: false } },
         legend: { show: false },
         scales: { x: { time: true }, y: { distr: logarithmic ? 3 : 1, range: logarithmic ? undefined : (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },

@@ -22,12 +22,16 @@ export function ErrorCard({ workload, spots, onSpot }: { workload: Workload; spo
       <pre tabIndex={0} data-testid="error-message" className="mt-1.5 max-h-56 overflow-auto font-mono text-xs leading-5 whitespace-pre-wrap">
         {error.message.split("\n").map((line, at) => {
           const spot = spots?.(line)[0];
+          const indent = /^\s*/.exec(line)?.[0] ?? "";
           return (
             <span key={at} className="block">
               {spot && onSpot ? (
-                <button type="button" data-testid="error-spot" onClick={() => onSpot(spot)} className="text-left text-info underline">
-                  {line}
-                </button>
+                <>
+                  {indent}
+                  <button type="button" data-testid="error-spot" onClick={() => onSpot(spot)} className="text-left text-info underline">
+                    {line.slice(indent.length)}
+                  </button>
+                </>
               ) : (
                 line || " "
               )}

@@ -112,7 +112,7 @@ export function FileTree(props: FileTreeProps) {
           ) : naming === row.path ? (
             <li key={row.path} className="px-1.5 py-0.5"><NameField initial={row.path} onDone={finish} /></li>
           ) : (
-            <li key={row.path} className={`group flex h-7 items-center pr-1 text-[13px] ${row.path === open ? "bg-raised" : "hover:bg-raised/60"}`} style={{ paddingLeft: 8 + row.depth * 12 }}>
+            <li key={row.path} className={`group relative flex h-7 items-center pr-1 text-[13px] ${row.path === open ? "bg-raised" : "hover:bg-raised/60"}`} style={{ paddingLeft: 8 + row.depth * 12 }}>
               <button
                 type="button"
                 draggable
@@ -132,7 +132,7 @@ export function FileTree(props: FileTreeProps) {
                 <Icon name={row.path === entrypoint ? "play" : "file"} size={14} className={row.path === entrypoint ? "text-accent" : "text-faint"} />
                 <span className="truncate">{row.name}</span>
               </button>
-              <span className="flex opacity-0 group-focus-within:opacity-100 group-hover:opacity-100">
+              <span className="absolute right-1 flex rounded bg-raised opacity-0 group-focus-within:opacity-100 group-hover:opacity-100">
                 {row.path === entrypoint ? null : (
                   <IconButton icon="play" label={`Run ${row.path}`} testId="file-entry" onClick={() => onEntry(row.path)} />
                 )}

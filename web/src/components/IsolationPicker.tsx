@@ -8,7 +8,7 @@ const CHOICES: readonly IsolationChoice[] = ["auto", ...ISOLATIONS];
 
 /** Which isolation to ask for: what each can do here, and what `auto` would choose, as it stands now. */
 export function IsolationPicker({ runtime, network, value, onChange }: { runtime: Runtime; network: string; value: IsolationChoice; onChange: (value: IsolationChoice) => void }) {
-  const { data: routing } = useRouting(runtime, value, network);
+  const { data: routing, error } = useRouting(runtime, value, network);
   const refused = new Map(routing?.options.filter((option) => !option.possible).map((option) => [option.isolation as string, option.reason ?? ""]));
   return (
     <fieldset className="min-w-0" data-testid="isolation">
@@ -32,7 +32,7 @@ export function IsolationPicker({ runtime, network, value, onChange }: { runtime
         </div>
         <p data-testid="routing" role="status" className="min-w-0 text-xs text-muted">
           {routing === undefined ? (
-            "…"
+            error ? `Where it would run is not known. ${error.message}` : "…"
           ) : routing.isolation === null ? (
             <span className="text-warn">{routing.reason}</span>
           ) : value === "auto" ? (

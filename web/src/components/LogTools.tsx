@@ -34,31 +34,33 @@ export function LogTools({ log, workloadId, search, paused, following, wrap, tim
     <div className="flex min-h-[38px] flex-wrap items-center gap-0.5 border-b border-line px-2 py-1">
       <State log={log} />
       <span className="ml-auto sm:hidden" />
-      <div className="relative order-last flex w-full items-center sm:order-none sm:ml-auto sm:w-auto sm:max-w-60 sm:min-w-20 sm:flex-1">
-        <Icon name="search" size={14} className="pointer-events-none absolute left-2 text-faint" />
-        <input
-          type="search"
-          aria-label="Search the log"
-          placeholder="Search"
-          data-testid="log-search"
-          value={search.text}
-          onChange={(event) => search.set(event.target.value)}
-          onKeyDown={(event) => {
-            if (event.key === "Enter") search.to(event.shiftKey ? -1 : 1);
-            else if (event.key === "Escape") search.set("");
-          }}
-          className="field !min-h-[28px] pl-7 text-[13px]"
-        />
+      <div className="order-last flex w-full items-center gap-0.5 sm:order-none sm:ml-auto sm:w-auto sm:max-w-96 sm:min-w-20 sm:flex-1">
+        <span className="relative flex min-w-0 flex-1 items-center">
+          <Icon name="search" size={14} className="pointer-events-none absolute left-2 text-faint" />
+          <input
+            type="search"
+            aria-label="Search the log"
+            placeholder="Search"
+            data-testid="log-search"
+            value={search.text}
+            onChange={(event) => search.set(event.target.value)}
+            onKeyDown={(event) => {
+              if (event.key === "Enter") search.to(event.shiftKey ? -1 : 1);
+              else if (event.key === "Escape") search.set("");
+            }}
+            className="field !min-h-[28px] pl-7 text-[13px]"
+          />
+        </span>
+        {search.text ? (
+          <>
+            <span data-testid="log-matches" role="status" className="tabular px-1 text-xs whitespace-nowrap text-muted">
+              {search.count === 0 ? (search.searching ? "…" : "none") : `${count(search.at + 1)} of ${count(search.count)}${search.searching ? "…" : ""}`}
+            </span>
+            <Button look="quiet" icon="up" aria-label="Previous match" title="Previous match (Shift-Enter)" onClick={() => search.to(-1)} />
+            <Button look="quiet" icon="down" aria-label="Next match" title="Next match (Enter)" onClick={() => search.to(1)} />
+          </>
+        ) : null}
       </div>
-      {search.text ? (
-        <>
-          <span data-testid="log-matches" role="status" className="tabular px-1 text-xs text-muted">
-            {search.count === 0 ? (search.searching ? "…" : "none") : `${count(search.at + 1)} of ${count(search.count)}${search.searching ? "…" : ""}`}
-          </span>
-          <Button look="quiet" icon="up" aria-label="Previous match" title="Previous match (Shift-Enter)" onClick={() => search.to(-1)} />
-          <Button look="quiet" icon="down" aria-label="Next match" title="Next match (Enter)" onClick={() => search.to(1)} />
-        </>
-      ) : null}
       {over && !paused.on ? null : (
         <Button
           look={paused.on ? "primary" : "quiet"}
@@ -72,7 +74,7 @@ export function LogTools({ log, workloadId, search, paused, following, wrap, tim
           {paused.on && paused.waiting > 0 ? <span data-testid="log-waiting">{count(paused.waiting)}</span> : undefined}
         </Button>
       )}
-      <Toggle on={following.on} label="Follow the end" icon="down" testId="log-follow" onClick={() => following.set(!following.on)} />
+      <Toggle on={following.on} label="Follow the end" icon="end" testId="log-follow" onClick={() => following.set(!following.on)} />
       <Toggle on={wrap.on} label="Fold long lines" icon="wrap" testId="log-wrap" onClick={wrap.toggle} />
       <Toggle on={times.on} label="Show times" icon="clock" testId="log-times" onClick={times.toggle} />
       <CopyButton label="Copy the log" testId="log-copy" text={() => log.store.slice(0, log.store.length)} />
@@ -81,7 +83,7 @@ export function LogTools({ log, workloadId, search, paused, following, wrap, tim
   );
 }
 
-function Toggle({ on, label, icon, testId, onClick }: { on: boolean; label: string; icon: "down" | "wrap" | "clock"; testId: string; onClick: () => void }) {
+function Toggle({ on, label, icon, testId, onClick }: { on: boolean; label: string; icon: "end" | "wrap" | "clock"; testId: string; onClick: () => void }) {
   return (
     <Button
       look="quiet"

@@ -45,8 +45,10 @@ function Row({ workload, brief }: { workload: Workload; brief: boolean }) {
   return (
     <tr data-testid="workload-row" data-id={workload.id} data-status={workload.status} className="h-9 border-b border-line/70 last:border-0 hover:bg-raised/50 [&>td]:px-2 sm:[&>td]:px-3">
       <td>
-        <StatusBadge status={workload.status} />
-        {workload.error && !brief ? <span className="ml-2 hidden font-mono text-xs text-muted xl:inline">{workload.error.reason}</span> : null}
+        <span className="flex items-center gap-2">
+          <StatusBadge status={workload.status} />
+          {workload.error && !brief ? <span className="hidden font-mono text-xs text-muted xl:inline">{workload.error.reason}</span> : null}
+        </span>
       </td>
       <td className="font-mono text-xs">
         <Link href={`/workloads/${workload.id}`} title={workload.id} className="text-info hover:underline">

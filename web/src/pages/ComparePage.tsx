@@ -32,7 +32,7 @@ export default function ComparePage({ id }: { id: string | null }) {
             <Skeleton rows={6} />
           ) : list.data && shownId === null ? (
             <Card>
-              <Empty title="Nothing was compared yet">Start the suite above: it takes about a minute for each isolation.</Empty>
+              <Empty title="Nothing was compared yet">Start the suite above: it takes a minute for each isolation, and several where machines are emulated.</Empty>
             </Card>
           ) : null}
         </div>
@@ -179,7 +179,7 @@ function History({ benchmarks, shown }: { benchmarks: readonly BenchmarkHead[]; 
   return (
     <Card title="History" flush testId="history" className="self-start">
       {benchmarks.length === 0 ? (
-        <Empty title="Empty" />
+        <Empty title="None yet" />
       ) : (
         <ul className="max-h-[70vh] overflow-y-auto">
           {benchmarks.map((benchmark) => (

@@ -1,5 +1,5 @@
 import { useMutation } from "@tanstack/react-query";
-import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
+import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
 
 import { ApiError } from "@/api/client";
 import { queryClient, specOf, submit, useWorkload, type Submission } from "@/api/queries";
@@ -27,6 +27,9 @@ const CodeEditor = lazy(() => import("@/components/editor/CodeEditor"));
 
 const RUNTIME_TITLES: Record<Runtime, string> = { python: "Python", node: "JavaScript, TypeScript", go: "Go", bash: "Shell", wasm: "WebAssembly", oci: "OCI image" };
 
+/** Where the result has its place beside the editor: what `lg:` is in the styles. */
+const BESIDE = "(min-width: 64rem)";
+
 /** Write, run, and see what came of it, without leaving the page. */
 export default function NewPage() {
   const { query } = usePlace();
@@ -44,6 +47,12 @@ export default function NewPage() {
   const runId = run.data?.id ?? null;
   const { data: last } = useWorkload(runId);
   const isOci = draft.runtime === "oci";
+  const result = useRef<HTMLElement>(null);
+
+  useEffect(() => {
+    // On a narrow page the result is below the editor, where nobody would see it come.
+    if (runId && !window.matchMedia(BESIDE).matches) result.current?.scrollIntoView();
+  }, [runId]);
 
   const from = query.get("from");
   useEffect(() => {
@@ -181,7 +190,7 @@ export default function NewPage() {
           )}
           <SpecFields draft={draft} mistakes={mistakes} change={change} snippets={<Snippets spec={built.spec} archive={built.archive !== null} />} />
         </div>
-        <section className="card flex min-h-96 min-w-0 flex-col lg:sticky lg:top-4 lg:h-[calc(100dvh-9rem)]" aria-label="Result">
+        <section ref={result} className="card flex min-h-96 min-w-0 scroll-mt-16 flex-col lg:sticky lg:top-4 lg:h-[calc(100dvh-9rem)]" aria-label="Result">
           {runId ? (
             <ResultPanel key={runId} id={runId} spots={spots} onSpot={onSpot} onLog={setLog} />
           ) : (

@@ -164,7 +164,7 @@ function UsageCard({ workload }: { workload: Workload }) {
         <Meter name="Memory" used={usage.peak_mem_mb} of={resources.mem_mb} text={`${mebibytes(usage.peak_mem_mb)} of ${mebibytes(resources.mem_mb)}`} />
         <Meter name="Time" used={execMs} of={resources.timeout_s * 1000} text={`${duration(execMs)} of ${duration(resources.timeout_s * 1000)}`} />
         <dl>
-          <Pair name="CPU">{usage.cpu_ms === null ? "–" : duration(usage.cpu_ms)} <span className="text-muted">on at most {resources.cpus}</span></Pair>
+          <Pair name="CPU">{usage.cpu_ms === null ? "–" : duration(usage.cpu_ms)} <span className="text-muted">on at most {resources.cpus} CPU{resources.cpus === 1 ? "" : "s"}</span></Pair>
           <Pair name="Disk">at most {mebibytes(resources.disk_mb)}</Pair>
           <Pair name="Output">at most {bytes(resources.max_output_bytes)}</Pair>
         </dl>

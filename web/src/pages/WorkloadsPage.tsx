@@ -59,6 +59,8 @@ export default function WorkloadsPage() {
           <Skeleton rows={8} />
         ) : data && data.workloads.length > 0 ? (
           <WorkloadTable workloads={data.workloads} />
+        ) : !data ? (
+          <Empty title="Not known">The server did not say.</Empty>
         ) : filtered ? (
           <Empty title="No workload fits" testId="empty">
             Take out a filter to see more.

@@ -7,9 +7,10 @@ export const editorTheme = [
   EditorView.theme({
     "&": { height: "100%", fontSize: "12.5px", backgroundColor: "var(--panel)", color: "var(--ink)" },
     "&.cm-focused": { outline: "none" },
-    "&.cm-focused .cm-scroller": { boxShadow: "inset 0 0 0 1px var(--accent)" },
+    // Above the gutters, which would cover an outline.
+    "&:focus-within::after": { content: '""', position: "absolute", inset: "0", border: "2px solid var(--accent)", pointerEvents: "none", zIndex: "300" },
     ".cm-scroller": { fontFamily: "var(--font-mono)", lineHeight: "1.55" },
-    ".cm-content": { caretColor: "var(--accent)", padding: "6px 0" },
+    ".cm-content": { caretColor: "var(--accent)", padding: "6px 0", outline: "none" },
     ".cm-cursor, .cm-dropCursor": { borderLeftColor: "var(--accent)", borderLeftWidth: "2px" },
     ".cm-gutters": { backgroundColor: "var(--panel)", color: "var(--faint)", border: "none" },
     ".cm-activeLineGutter, .cm-activeLine": { backgroundColor: "color-mix(in srgb, var(--raised) 60%, transparent)" },
