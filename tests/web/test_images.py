@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -42,13 +43,25 @@ def release(folder: Path) -> str:
     return public
 
 
+def all_but(missing: str, folder: Path) -> Path:
+    """A folder with every program of this machine but one."""
+    folder.mkdir()
+    for place in os.environ["PATH"].split(os.pathsep):
+        for program in Path(place).glob("*"):
+            if program.name != missing and not (folder / program.name).is_symlink():
+                (folder / program.name).symlink_to(program)
+    return folder
+
+
 @pytest.mark.skipif(shutil.which("mkfs.erofs") is None, reason="mkfs.erofs is not installed")
-def test_an_image_is_pulled_while_one_watches_and_one_that_a_stranger_signed_is_not(
-    open_window: Open, start_server: Callable[..., Server], tmp_path: Path
+def test_an_image_is_pulled_while_one_watches_and_what_cannot_be_says_why(
+    open_window: Open, start_server: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One that a stranger signed is not pulled, and without mmdebstrap nothing is built."""
     # In a thread of its own, for the browser's event loop counts as running in this one.
     with ThreadPoolExecutor(1) as thread:
         key = thread.submit(release, tmp_path).result()
+    monkeypatch.setenv("PATH", str(all_but("mmdebstrap", tmp_path / "programs")))
     server = start_server(backends="isolate", images_source=str(tmp_path / "released"), images_keys=key)
     web = open_window(server.url)
     web.open("/backends")
@@ -58,6 +71,9 @@ def test_an_image_is_pulled_while_one_watches_and_one_that_a_stranger_signed_is_
         assert f"pull {name}" in said
         assert ("signed" in said) == (outcome == "failed")
         web.until("image", name=name, built=str(outcome == "completed").lower())
+    web.until("image", name=TRUSTED).get_by_test_id("image-build").click()
+    web("image-job").get_by_text("mmdebstrap is not installed").wait_for()
+    web("image-job").get_by_text("apt-get install mmdebstrap").wait_for()
 
 
 @pytest.fixture

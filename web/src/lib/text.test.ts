@@ -5,7 +5,7 @@ import { parseInline, parseMarkdown, slug } from "./markdown";
 import { toSeries } from "./series";
 
 test("durations have three figures and a unit", () => {
-  expect([0.314, 4.24, 42.4, 1234, 12_345, 200_000, 7_400_000, null].map(duration)).toEqual(["0.31 ms", "4.2 ms", "42 ms", "1.23 s", "12.3 s", "3 min 20 s", "2 h 3 min", "–"]);
+  expect([0.314, 4.24, 42.4, 1234, 12_345, 200_000, 600_000, 7_400_000, 7_200_000, null].map(duration)).toEqual(["0.31 ms", "4.2 ms", "42 ms", "1.23 s", "12.3 s", "3 min 20 s", "10 min", "2 h 3 min", "2 h", "–"]);
   expect([512, 2048, 5 * 1024 ** 3].map(bytes)).toEqual(["512 B", "2.0 KiB", "5.0 GiB"]);
   expect([1, 0.5, 0.9999, 0 / 0].map(percent)).toEqual(["100 %", "50.0 %", "99.99 %", "–"]);
   expect(ago(0, 61_000)).toBe("1 min ago");

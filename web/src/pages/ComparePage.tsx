@@ -22,9 +22,10 @@ export default function ComparePage({ id }: { id: string | null }) {
   return (
     <div data-testid="compare">
       <PageHead title="Compare" note="the same program on every isolation" />
-      <div className="grid gap-3 xl:grid-cols-[minmax(0,1fr)_230px]">
-        <div className="flex min-w-0 flex-col gap-3">
-          <StartForm />
+      <div className="grid grid-cols-1 gap-3 xl:grid-cols-[minmax(0,1fr)_230px] xl:grid-rows-[auto_1fr]">
+        <StartForm />
+        {list.data ? <History benchmarks={list.data.benchmarks} shown={shownId} /> : null}
+        <div className="flex min-w-0 flex-col gap-3 xl:col-start-1">
           {error ?? list.error ? <Notice kind="bad" title="It cannot be read">{(error ?? list.error)?.message}</Notice> : null}
           {benchmark ? (
             <Shown benchmark={benchmark} />
@@ -36,7 +37,6 @@ export default function ComparePage({ id }: { id: string | null }) {
             </Card>
           ) : null}
         </div>
-        {list.data ? <History benchmarks={list.data.benchmarks} shown={shownId} /> : null}
       </div>
     </div>
   );
@@ -177,11 +177,11 @@ const STATUS_COLORS = { running: "text-info", completed: "text-ok", failed: "tex
 
 function History({ benchmarks, shown }: { benchmarks: readonly BenchmarkHead[]; shown: string | null }) {
   return (
-    <Card title="History" flush testId="history" className="self-start">
+    <Card title="History" flush testId="history" className="self-start xl:col-start-2 xl:row-span-2 xl:row-start-1">
       {benchmarks.length === 0 ? (
-        <Empty title="None yet" />
+        <p className="px-3 py-2.5 text-[13px] text-muted">None yet.</p>
       ) : (
-        <ul className="max-h-[70vh] overflow-y-auto">
+        <ul className="max-h-36 overflow-y-auto xl:max-h-[70vh]">
           {benchmarks.map((benchmark) => (
             <li key={benchmark.id} className="border-b border-line/70 last:border-0">
               <Link href={`/compare/${benchmark.id}`} data-testid="history-entry" aria-current={benchmark.id === shown} className={`flex items-center gap-2 px-3 py-2 text-[13px] hover:bg-raised/60 ${benchmark.id === shown ? "bg-raised" : ""}`}>

@@ -172,30 +172,32 @@ function LatencyTable({ stats }: { stats: Stats | undefined }) {
   if (!stats || stats.latency.length === 0) return null;
   return (
     <Card title="Latency" note="of the last hour" flush testId="latency-table">
-      <table className="tabular w-full text-[13px] whitespace-nowrap">
-        <thead>
-          <tr className="border-b border-line text-xs text-muted [&>th]:px-2 sm:[&>th]:px-3 [&>th]:py-1.5 [&>th]:text-right [&>th]:font-medium [&>th:first-child]:text-left">
-            <th>Isolation, start</th>
-            <th>count</th>
-            <th>p50</th>
-            <th>p90</th>
-            <th>p99</th>
-          </tr>
-        </thead>
-        <tbody>
-          {stats.latency.map((row) => (
-            <tr key={`${row.isolation} ${row.start}`} className="h-8 border-b border-line/70 last:border-0 [&>td]:px-2 sm:[&>td]:px-3 [&>td]:text-right [&>td:first-child]:text-left">
-              <td>
-                <IsolationTag isolation={row.isolation} /> <span className="text-muted">{row.start}</span>
-              </td>
-              <td>{count(row.count)}</td>
-              <td>{duration(row.p50_ms)}</td>
-              <td>{duration(row.p90_ms)}</td>
-              <td>{duration(row.p99_ms)}</td>
+      <div className="overflow-x-auto" tabIndex={0} role="group" aria-label="Latency of the last hour">
+        <table className="tabular w-full text-[13px] whitespace-nowrap">
+          <thead>
+            <tr className="border-b border-line text-xs text-muted [&>th]:px-2 [&>th:first-child]:pl-3 [&>th:last-child]:pr-3 [&>th]:py-1.5 [&>th]:text-right [&>th]:font-medium [&>th:first-child]:text-left">
+              <th>Isolation, start</th>
+              <th>count</th>
+              <th>p50</th>
+              <th>p90</th>
+              <th>p99</th>
             </tr>
-          ))}
-        </tbody>
-      </table>
+          </thead>
+          <tbody>
+            {stats.latency.map((row) => (
+              <tr key={`${row.isolation} ${row.start}`} className="h-8 border-b border-line/70 last:border-0 [&>td]:px-2 [&>td:first-child]:pl-3 [&>td:last-child]:pr-3 [&>td]:text-right [&>td:first-child]:text-left">
+                <td>
+                  <IsolationTag isolation={row.isolation} /> <span className="text-muted">{row.start}</span>
+                </td>
+                <td>{count(row.count)}</td>
+                <td>{duration(row.p50_ms)}</td>
+                <td>{duration(row.p90_ms)}</td>
+                <td>{duration(row.p99_ms)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
     </Card>
   );
 }
