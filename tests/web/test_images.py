@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -74,6 +75,21 @@ def test_an_image_is_pulled_while_one_watches_and_what_cannot_be_says_why(
     web.until("image", name=TRUSTED).get_by_test_id("image-build").click()
     web("image-job").get_by_text("mmdebstrap is not installed").wait_for()
     web("image-job").get_by_text("apt-get install mmdebstrap").wait_for()
+
+
+@pytest.mark.skipif(shutil.which("mmdebstrap") is None, reason="mmdebstrap is not installed")
+def test_a_build_is_watched_and_ends_with_its_server(open_window: Open, start_server: Callable[..., Server]) -> None:
+    server = start_server(backends="isolate")
+    web = open_window(server.url)
+    web.open("/backends")
+    build = web.until("image", name="base", built="false").get_by_test_id("image-build")
+    build.click()
+    # Without a network the build fails at once.
+    web("image-job").get_by_text(re.compile("fetching package lists|failed")).first.wait_for()
+    if web("image-job").get_attribute("data-status") == "running":
+        assert build.is_disabled()
+    assert server.stop() == 0
+    assert not (server.data_dir / "images" / "base").exists()
 
 
 @pytest.fixture

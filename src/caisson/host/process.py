@@ -82,16 +82,24 @@ def start(
     stdout: int = subprocess.DEVNULL,
     stderr: int = subprocess.DEVNULL,
     pass_fds: Collection[int] = (),
+    own_group: bool = False,
 ) -> Process:
     """Start a program, which the caller must `close`; raises CommandFailed if it cannot be started.
 
-    Its environment is `env` and this run's mark. The descriptors given stay the caller's.
+    Its environment is `env` and this run's mark. The descriptors given stay the caller's. With `own_group` it leads a
+    process group, whose id is its own: a signal to that reaches all that it starts, and one that it sends there not us.
     """
     # Started on the loop's own thread on purpose: PR_SET_PDEATHSIG (bwrap --die-with-parent) fires when the *thread*
     # that forked ends, see prctl(2). vfork makes this a matter of a millisecond.
     try:
         popen = subprocess.Popen(  # noqa: S603 - argv is made by us, and no shell is involved
-            argv, env={**env, **own_mark()}, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=tuple(pass_fds)
+            argv,
+            env={**env, **own_mark()},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=tuple(pass_fds),
+            process_group=0 if own_group else None,
         )
     except OSError as error:
         logger.error("command did not start", command=shlex.join(argv), error=str(error))
@@ -108,9 +116,10 @@ async def spawn(
     stdout: int = subprocess.DEVNULL,
     stderr: int = subprocess.DEVNULL,
     pass_fds: Collection[int] = (),
+    own_group: bool = False,
 ) -> AsyncIterator[Process]:
     """`start` a program that is killed, and seen to end, when the context is left."""
-    process = start(argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds)
+    process = start(argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds, own_group=own_group)
     try:
         yield process
     finally:

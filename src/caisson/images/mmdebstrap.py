@@ -53,8 +53,8 @@ async def make_root(
     lines: deque[str] = deque(maxlen=KEPT_LINES)
     reader, writer = os.pipe()
     try:
-        # Its own session would hide it from a terminal's Ctrl-C, which it understands as well.
-        async with spawn(argv, env=_environment(definition), stdout=writer, stderr=writer) as process:
+        # When something fails it sends signals to its whole process group, which must not be ours.
+        async with spawn(argv, env=_environment(definition), stdout=writer, stderr=writer, own_group=True) as process:
             os.close(writer)
             writer = -1
             try:
@@ -132,12 +132,18 @@ async def _read_lines(descriptor: int, lines: deque[str], told: Callable[[str], 
 
 
 async def _terminate(process: Process) -> None:
-    """Ask it to end and give it time to clean up; whoever spawned it kills it afterwards."""
-    if not process.ended:
-        with suppress(ProcessLookupError, TimeoutError):
-            os.kill(process.pid, signal.SIGTERM)
+    """Ask it and all it started to end, and give it time to clean up; kill what is left then.
+
+    Asked alone, it would wait for what it started, which would not know of it.
+    """
+    with suppress(ProcessLookupError, TimeoutError):
+        if not process.ended:
+            os.killpg(process.pid, signal.SIGTERM)
             async with asyncio.timeout(TERMINATE_S):
                 await process.wait()
+    with suppress(ProcessLookupError):
+        if not process.ended:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _why(lines: deque[str], code: int) -> str:
