@@ -250,6 +250,26 @@ def test_files_are_made_renamed_and_thrown_away(web: Window) -> None:
     assert web("file").count() == 1
 
 
+def test_files_and_folders_are_dropped_into_the_list_and_moved_by_dragging(web: Window, tmp_path: Path) -> None:
+    (tmp_path / "n.ts").write_text("import data from './data.json' with { type: 'json' }; export const n = () => data;")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "data.json").write_text("43")
+    web.draft({"main.ts": "export { n as default } from './more/n.ts'"})
+    box = web("files").bounding_box()
+    assert box is not None
+    given = {"items": [], "files": [str(tmp_path / "n.ts"), str(tmp_path / "more")], "dragOperationsMask": 1}
+    browser = web.context.new_cdp_session(web.page)
+    for step in ("dragEnter", "dragOver", "drop"):
+        at = {"x": box["x"] + 20, "y": box["y"] + box["height"] - 20}
+        browser.send("Input.dispatchDragEvent", {"type": step, "data": given, **at})
+    web.page.locator('[data-testid="file"][data-path="more/data.json"]').wait_for()
+    web.page.locator('[data-testid="file"][data-path="n.ts"]').drag_to(web("folder"))
+    web.page.locator('[data-testid="file"][data-path="more/n.ts"]').wait_for()
+    web("run").click()
+    web.until("result", status="completed")
+    assert "43" in web("output").inner_text()
+
+
 def test_what_auto_would_choose_is_told_as_one_types(web: Window) -> None:
     web.open("/new")
     web.page.get_by_text("node runs best on isolate").wait_for()

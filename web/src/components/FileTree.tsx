@@ -105,7 +105,7 @@ export function FileTree(props: FileTreeProps) {
       <ul className="min-h-0 flex-1 overflow-y-auto py-1" aria-label="Files">
         {rowsOf(files).map((row) =>
           row.isFolder ? (
-            <li key={`${row.path}/`} onDragOver={allow} onDrop={(event) => drop(event, `${row.path}/`)} className="flex h-7 items-center gap-1.5 text-[13px] text-muted" style={{ paddingLeft: 8 + row.depth * 12 }}>
+            <li key={`${row.path}/`} data-testid="folder" data-path={row.path} onDragOver={allow} onDrop={(event) => drop(event, `${row.path}/`)} className="flex h-7 items-center gap-1.5 text-[13px] text-muted" style={{ paddingLeft: 8 + row.depth * 12 }}>
               <Icon name="folder" size={14} />
               <span className="truncate">{row.name}</span>
             </li>
