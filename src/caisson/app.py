@@ -86,7 +86,8 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         gc.freeze()
         async with asyncio.TaskGroup() as group:
             serving = group.create_task(server.serve([listener]))
-            group.create_task(_stop_when_told(stop, serving, server, engine, settings.shutdown_grace_s))
+            images: ImageJobs = app.state.services.images
+            group.create_task(_stop_when_told(stop, serving, server, engine, images, settings.shutdown_grace_s))
             host, port = listener.getsockname()[:2]
             logger.info("serving", address=f"http://{host}:{port}", version=__version__)
             await serving
@@ -99,12 +100,19 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
 
 
 async def _stop_when_told(
-    stop: asyncio.Event, serving: asyncio.Task[None], server: _Server, engine: Engine, grace_s: float
+    stop: asyncio.Event,
+    serving: asyncio.Task[None],
+    server: _Server,
+    engine: Engine,
+    images: ImageJobs,
+    grace_s: float,
 ) -> None:
     await stop.wait()
     if not serving.done():
         logger.info("shutting down", grace_s=grace_s)
         await engine.drain(grace_s)
+        # Who follows a build or pull learns of its end while there still is a server to say so.
+        images.stop()
         server.should_exit = True
 
 

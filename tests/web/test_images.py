@@ -89,6 +89,7 @@ def test_a_build_is_watched_and_ends_with_its_server(open_window: Open, start_se
     if web("image-job").get_attribute("data-status") == "running":
         assert build.is_disabled()
     assert server.stop() == 0
+    web.until("image-job", status="failed")
     assert not (server.data_dir / "images" / "base").exists()
 
 

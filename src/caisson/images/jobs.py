@@ -70,10 +70,14 @@ class ImageJobs:
             try:
                 yield self
             finally:
-                self._group = None
                 collecting.cancel()
-                for task in list(self._tasks):
-                    task.cancel()
+                self.stop()
+
+    def stop(self) -> None:
+        """Accept no more jobs and cancel those that are not done; each is over when it has cleaned up."""
+        self._group = None
+        for task in list(self._tasks):
+            task.cancel()
 
     async def list(self) -> ImageList:
         """The images here, what can be built, and the jobs."""
