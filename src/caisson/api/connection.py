@@ -25,6 +25,7 @@ async def while_connected(receive: Receive, work: Awaitable[T], ended: Ending | 
     read. Raises what `work` raises if that is a CaissonError.
     """
     outcome: T | CaissonError
+    gone = False
     try:
         async with asyncio.TaskGroup() as group:
             watchers = [group.create_task(raise_when_gone(receive))]
@@ -38,10 +39,11 @@ async def while_connected(receive: Receive, work: Awaitable[T], ended: Ending | 
             for watcher in watchers:
                 watcher.cancel()
     except* (ClientGone, KeyEnded) as ends:
-        if ends.subgroup(ClientGone) is not None:
-            raise ClientGone from None
+        gone = ends.subgroup(ClientGone) is not None
         message = "what the request came with is not valid any more"
-        raise Refused(401, Refusal.UNAUTHENTICATED, message, member="Authorization") from None
+        outcome = Refused(401, Refusal.UNAUTHENTICATED, message, member="Authorization")
+    if gone:
+        raise ClientGone
     if isinstance(outcome, CaissonError):
         raise outcome
     return outcome

@@ -96,12 +96,15 @@ async def run_workloads(
             connection.close()
 
     began_at = perf_counter()
+    failure: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(clients):
                 group.create_task(client())
     except* (LoadError, OSError, EOFError) as failures:
-        raise LoadError(str(_first(failures))) from failures
+        failure = _first(failures)
+    if failure is not None:
+        raise LoadError(str(failure)) from failure
     sample.elapsed_s = perf_counter() - began_at
     if not sample.latencies_ms:
         raise LoadError(f"no workload of {count} had a start that was {start}")

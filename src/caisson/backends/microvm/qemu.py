@@ -133,14 +133,17 @@ class QemuVmm:
         process = Jailed(outer, os.dup(info_fd))
         machine = QemuMachine(process, qmp, agent, words, memory if shared else None)
         teardown.push(machine.close)
+        failure: BaseException | None = None
         try:
             inner = await process.inner()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(asyncio.to_thread(home.group.attach, inner.pid))
                 tasks.create_task(machine.open())
         except* (JailNotBuilt, VmmError, CaissonError) as group:
+            failure = group.exceptions[0]
+        if failure is not None:
             await machine.kill()
-            raise VmmError(f"QEMU did not come up: {words.text or group.exceptions[0]}") from group
+            raise VmmError(f"QEMU did not come up: {words.text or failure}") from failure
         return machine
 
 

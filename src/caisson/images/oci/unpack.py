@@ -34,20 +34,24 @@ async def unpack(layout: Path, blobs: Path, root: Path, *, max_bytes: int, timeo
     """Make `root`, which must not exist, from a layout beside it. Raises OciError, and leaves `root` to the caller."""
     command = [*_jail(layout.parent, blobs), f"--fsize={max_bytes}", "--", "umoci", "raw", "unpack"]
     rootless = ["--rootless"] if os.geteuid() != 0 else []
+    failure: OciError | None = None
     try:
         async with _until_all_have_ended() as held, asyncio.TaskGroup() as tasks:
             watch = tasks.create_task(_watch(root, max_bytes))
             command += [*rootless, "--image", f"{layout}:{TAG}", str(root)]
             done = await run(command, timeout_s=timeout_s, check=False, pass_fds=[held])
             watch.cancel()
-    except* _TooLarge as group:
-        raise NoSuchImage(f"the image is larger than {max_bytes >> 20} MiB when unpacked") from group
+    except* _TooLarge:
+        failure = NoSuchImage(f"the image is larger than {max_bytes >> 20} MiB when unpacked")
     except* CommandFailed as group:
         error = group.exceptions[0]
         assert isinstance(error, CommandFailed)  # noqa: S101 - what `except*` has just said
         if "could not be started" in error.message:
-            raise RegistryTrouble("umoci or bwrap is not installed: apt-get install umoci bubblewrap") from error
-        raise NoSuchImage(f"the image was not unpacked within {timeout_s:g} s", detail=error.detail) from error
+            failure = RegistryTrouble("umoci or bwrap is not installed: apt-get install umoci bubblewrap")
+        else:
+            failure = NoSuchImage(f"the image was not unpacked within {timeout_s:g} s", detail=error.detail)
+    if failure is not None:
+        raise failure
     if done.code != 0:
         raise _explain(done.stderr.decode("utf-8", "replace"), max_bytes)
     entries, size = await asyncio.to_thread(_clean, root)
