@@ -9,9 +9,13 @@ export interface Line {
   /** A colour of the theme. */
   color: string;
   dash?: number[];
+  /** In pixels. Lines that share a dash differ in it, so that their colour is not all that tells them apart. */
+  width?: number;
   fill?: boolean;
   values: (number | null)[];
 }
+
+const WIDTH = 1.75;
 
 export interface ChartProps {
   /** Seconds since 1970. */
@@ -39,7 +43,7 @@ export default function Chart({ times, lines, format, label, height = 190, logar
   const holder = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
   const dark = useDark();
-  const shape = JSON.stringify(lines.map((line) => [line.label, line.color, line.dash]));
+  const shape = JSON.stringify(lines.map((line) => [line.label, line.color, line.dash, line.width]));
 
   useEffect(() => {
     const element = holder.current;
@@ -59,7 +63,7 @@ export default function Chart({ times, lines, format, label, height = 190, logar
           ...lines.map((line) => ({
             label: line.label,
             stroke: themeColor(line.color),
-            width: 1.75,
+            width: line.width ?? WIDTH,
             dash: line.dash,
             fill: line.fill ? themeColor(line.color).replace("rgb(", "rgba(").replace(")", ", 0.12)") : undefined,
             points: { show: !line.fill && line.values.filter((value) => value !== null).length < 40 && !line.values.includes(0), size: 4 },
@@ -92,7 +96,7 @@ export default function Chart({ times, lines, format, label, height = 190, logar
         {lines.map((line) => (
           <li key={line.label} className="flex items-center gap-1.5">
             <svg width="18" height="6" aria-hidden="true">
-              <line x1="0" x2="18" y1="3" y2="3" stroke={`var(--${line.color})`} strokeWidth="2" strokeDasharray={line.dash?.join(" ")} />
+              <line x1="0" x2="18" y1="3" y2="3" stroke={`var(--${line.color})`} strokeWidth={line.width ?? WIDTH} strokeDasharray={line.dash?.join(" ")} />
             </svg>
             {line.label}
           </li>

@@ -2,7 +2,7 @@ import { lazy, Suspense, useMemo } from "react";
 
 import { useLive } from "@/api/live";
 import { useStats, useWorkloads } from "@/api/queries";
-import { isOver, type StartKind, type Stats } from "@/api/types";
+import { isOver, type Isolation, type StartKind, type Stats } from "@/api/types";
 import type { Line } from "@/components/Chart";
 import { PoolTable } from "@/components/PoolTable";
 import { IsolationTag } from "@/components/Status";
@@ -16,6 +16,7 @@ import { toSeries } from "@/lib/series";
 const Chart = lazy(() => import("@/components/Chart"));
 
 const DASHES: Record<StartKind, number[] | undefined> = { warm: undefined, restored: [6, 3], cold: [2, 3] };
+const WIDTHS: Record<Isolation, number> = { isolate: 1.25, gvisor: 2.25, microvm: 3.5 };
 
 /** What runs now, what ended last, and how it goes. */
 export function HomePage() {
@@ -134,7 +135,7 @@ function Charts({ stats }: { stats: Stats }) {
   const minute = Math.floor(useNow() / 10_000) * 10;
   const series = useMemo(() => toSeries(stats.series, stats.interval_s, stats.window_s, minute), [stats, minute]);
   const latency = useMemo<Line[]>(
-    () => series.latency.map((kind) => ({ label: `${kind.isolation} ${kind.start}`, color: kind.isolation, dash: DASHES[kind.start], values: kind.values })),
+    () => series.latency.map((kind) => ({ label: `${kind.isolation} ${kind.start}`, color: kind.isolation, dash: DASHES[kind.start], width: WIDTHS[kind.isolation], values: kind.values })),
     [series],
   );
   const ended = useMemo<Line[]>(
