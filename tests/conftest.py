@@ -20,7 +20,7 @@ from caisson.settings import Settings
 from tests.helpers.images import guest_images, provide_guest_images
 from tests.helpers.leaks import assert_nothing_new, footprint
 from tests.helpers.postgres import Postgres, running_postgres
-from tests.helpers.processes import adopt_orphans
+from tests.helpers.processes import adopt_orphans, bury_orphans
 from tests.helpers.server import Server, running_server
 
 UNCHECKED = {"house", "unit"}
@@ -121,6 +121,7 @@ def leak_check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     before = footprint(marker, apart_from)
     yield
     assert_nothing_new(before, marker, apart_from)
+    bury_orphans()
     if shared:
         shared.settle()
 
