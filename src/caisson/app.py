@@ -121,16 +121,9 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
     """The application with all it stands on, ready to be served."""
     node_id = settings.node_id or _node_id(settings.data_dir)
     node_dir = settings.data_dir / "node"
-    with _be_the_only(node_id):
-        async with _open_app(settings, node_id, node_dir) as opened:
-            yield opened
-
-
-@asynccontextmanager
-async def _open_app(settings: Settings, node_id: str, node_dir: Path) -> AsyncIterator[tuple[FastAPI, Engine]]:
     for folder in (node_dir, settings.data_dir / "uploads"):
         folder.mkdir(mode=0o700, exist_ok=True)
-    with running(node_dir) as left:
+    with _be_the_only(node_id), running(node_dir) as left:
         async with _slots(settings, node_id).open() as slots, open_store(settings.store_url) as store:
             backends = load_backends(settings.backends, BackendContext(node_id, node_dir, settings, slots))
             host, _ = split_listen(settings.listen)

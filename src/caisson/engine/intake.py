@@ -60,7 +60,7 @@ class Submission:
 
 
 class Intake:
-    """Of one engine."""
+    """The way into one engine: decides what is let in, and knows what each tenant may use."""
 
     def __init__(
         self,
@@ -141,6 +141,19 @@ class Intake:
             case failure:
                 raise storage_failed(failure)
 
+    def decide(self, submission: Submission) -> tuple[WorkloadSpec, Route]:
+        """Whether and where it can run. Raises Refused."""
+        if self._dispatcher.draining:
+            raise Refused(503, Refusal.SHUTTING_DOWN, "the server is shutting down", retry_after_s=5)
+        spec = submission.spec
+        chosen = route(
+            spec.runtime, spec.isolation, spec.network, self._capabilities, self._quotas.least(submission.tenant)
+        )
+        spec = normalise(spec, submission.archive_names)
+        self._quotas.check(submission.tenant, spec.resources.mem_mb)
+        self._admission.check(spec.resources.mem_mb)
+        return spec, chosen
+
     async def recall(self) -> None:
         """What tenants used before this server began to count."""
         for tenant, hour, cpu_ms in await self._store.cpu_spent(datetime.now(UTC) - timedelta(hours=HOURS)):
@@ -165,19 +178,6 @@ class Intake:
     async def _read_policies(self) -> None:
         self._policies_read_at = monotonic()
         self._quotas.set_policies(await self._store.tenants())
-
-    def decide(self, submission: Submission) -> tuple[WorkloadSpec, Route]:
-        """Whether and where it can run. Raises Refused."""
-        if self._dispatcher.draining:
-            raise Refused(503, Refusal.SHUTTING_DOWN, "the server is shutting down", retry_after_s=5)
-        spec = submission.spec
-        chosen = route(
-            spec.runtime, spec.isolation, spec.network, self._capabilities, self._quotas.least(submission.tenant)
-        )
-        spec = normalise(spec, submission.archive_names)
-        self._quotas.check(submission.tenant, spec.resources.mem_mb)
-        self._admission.check(spec.resources.mem_mb)
-        return spec, chosen
 
     async def _claim_image(self, tenant: str, image: str) -> None:
         """Note whose image it is. Raises Refused (429) if the tenant has had too many fetched."""
