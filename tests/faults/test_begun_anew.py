@@ -13,10 +13,9 @@ import pytest
 
 from tests.helpers.processes import descendants
 from tests.helpers.runs import events, logs, outcome, submit, wait
-from tests.helpers.server import Server
+from tests.helpers.server import Server, node_name
 
-PHOENIX = f"phoenix-{os.getpid()}"
-"""Another node in each process that runs tests: two of one name would take each other's sandboxes for leftovers."""
+PHOENIX = node_name("phoenix")
 CODE = "console.log('begun'); await new Promise((go) => setTimeout(go, 1500)); console.log('done')"
 
 

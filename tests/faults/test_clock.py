@@ -55,7 +55,7 @@ def created(server: Server, workload_id: str) -> str:
 def test_nothing_ends_or_hangs_or_is_lost_when_the_clock_jumps(
     start_server: Callable[..., Server], clock: Shim
 ) -> None:
-    server = start_server(preload=str(clock.path), node_id="clock", warm_wasm=0)
+    server = start_server(preload=str(clock.path), warm_wasm=0)
     code = "console.log('begun'); await new Promise((go) => setTimeout(go, 1500)); console.log('done')"
     with server.client() as http:
         first = run(http, code="export default () => 1")
@@ -83,7 +83,7 @@ def test_nothing_ends_or_hangs_or_is_lost_when_the_clock_jumps(
     # The next start finds itself an hour before what it stored.
     assert server.stop() == 0
     clock[0] = -2 * HOUR_S
-    again = start_server(preload=str(clock.path), node_id="clock", warm_wasm=0)
+    again = start_server(preload=str(clock.path), node_id=server.node_id, warm_wasm=0)
     with again.client() as http:
         assert outcome(wait(http, waiting)) == ("completed", None)
         assert run(http, code="export default () => 3")["output"] == 3

@@ -25,7 +25,7 @@ from tests.helpers.images import TEMPLATES_DIR
 from tests.helpers.leaks import assert_nothing_left, cgroups_naming, mounts_naming
 from tests.helpers.processes import Process, descendants
 from tests.helpers.runs import submit, wait
-from tests.helpers.server import Server, wait_until
+from tests.helpers.server import Server, node_name, wait_until
 
 MACHINES = int(os.environ.get("CAISSON_SOAK_MACHINES", "6"))
 KILLS = int(os.environ.get("CAISSON_SOAK_MACHINE_KILLS", "2"))
@@ -158,7 +158,7 @@ def test_of_machines_that_ended_well_or_were_killed_nothing_is_left(
         if not count:
             continue
         server = start_server(
-            node_id=f"soak-{os.getpid()}",
+            node_id=node_name("soak"),
             backends="microvm",
             images_dir=images.folder,
             templates_dir=TEMPLATES_DIR,

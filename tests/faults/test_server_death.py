@@ -17,8 +17,6 @@ from tests.helpers.processes import descendants
 from tests.helpers.runs import events, logs, outcome, submit, wait
 from tests.helpers.server import Server
 
-PHOENIX = f"phoenix-{os.getpid()}"
-"""Another node in each process that runs tests: two of one name would take each other's sandboxes for leftovers."""
 FOREVER = "console.log('begun'); for (;;) {}"
 
 
@@ -30,27 +28,27 @@ def begun(http: httpx2.Client, code: str) -> str:
 
 
 def test_after_sigkill_what_ran_is_lost_and_what_waited_runs(start_server: Callable[..., Server]) -> None:
-    server = start_server(max_running=1, node_id=PHOENIX)
+    server = start_server(max_running=1)
     with server.client() as http:
         running = begun(http, FOREVER)
         waiting = [submit(http, code=f"export default () => {i}") for i in range(5)]
     server.signal(signal.SIGKILL)
     server.wait()
-    with start_server(max_running=1, node_id=PHOENIX).client() as http:
+    with start_server(max_running=1, node_id=server.node_id).client() as http:
         assert outcome(wait(http, running)) == ("failed", "node_lost")
         assert [line["line"] for line in logs(http, running)] == ["begun"]
         assert [wait(http, one)["output"] for one in waiting] == list(range(5))
 
 
 def test_sigkill_leaves_nothing_running(start_server: Callable[..., Server]) -> None:
-    server = start_server(node_id="mortal")
+    server = start_server()
     with server.client() as http:
         begun(http, FOREVER)
     sandboxes = descendants(server.process.pid)
     server.signal(signal.SIGKILL)
     server.wait()
-    start_server(node_id="mortal").stop()
-    assert_nothing_left(server.folder, "mortal", sandboxes)
+    start_server(node_id=server.node_id).stop()
+    assert_nothing_left(server.folder, server.node_id, sandboxes)
 
 
 def test_sigterm_lets_a_short_one_finish_kills_a_long_one_and_keeps_the_waiting(

@@ -40,7 +40,7 @@ def disk(tmp_path: Path) -> Iterator[Shim]:
 def test_on_a_slow_disk_flushes_are_shared_and_nothing_fails_or_is_lost(
     start_server: Callable[..., Server], disk: Shim
 ) -> None:
-    server = start_server(preload=str(disk.path), node_id="slow-disk", warm_wasm=0)
+    server = start_server(preload=str(disk.path), warm_wasm=0)
     with server.client() as http, ThreadPoolExecutor(MANY) as clients:
         disk[0] = FLUSH_US
         # Whoever waits for the result has it only when it is on disk.
@@ -62,7 +62,7 @@ def test_on_a_slow_disk_flushes_are_shared_and_nothing_fails_or_is_lost(
     server.process.kill()
     server.process.wait()
     disk[0] = 0
-    again = start_server(preload=str(disk.path), node_id="slow-disk", warm_wasm=0)
+    again = start_server(preload=str(disk.path), node_id=server.node_id, warm_wasm=0)
     with again.client() as http:
         listed = http.get("/v1/workloads", params={"limit": 100}).json()["workloads"]
         assert {each["id"] for each in listed} == {str(done["id"]), *made, talkative, last}

@@ -95,6 +95,11 @@ def free_port() -> int:
         return port
 
 
+def node_name(word: str) -> str:
+    """A name for a node that is started more than once: no other test, nor another run of the tests, has it."""
+    return f"{word}-{uuid.uuid4().hex[:8]}"
+
+
 @contextmanager
 def running_server(folder: Path, **settings: str | int | float) -> Iterator[Server]:
     """A server with its own data folder; settings are given without prefix, such as `warm_node=0`.
@@ -105,7 +110,7 @@ def running_server(folder: Path, **settings: str | int | float) -> Iterator[Serv
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "tmp").mkdir(exist_ok=True)
-    node_id = str(settings.pop("node_id", f"test-{uuid.uuid4().hex[:12]}"))
+    node_id = str(settings.pop("node_id", node_name("test")))
     listen = str(settings.pop("listen", f"127.0.0.1:{free_port()}"))
     environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     if "preload" in settings:

@@ -135,13 +135,13 @@ def test_what_cannot_be_compared_is_refused_with_the_member_at_fault(http: httpx
 def test_one_that_was_cut_off_by_a_crash_is_failed_and_keeps_what_it_had(
     start_server: Callable[..., Server], tmp_path: Path
 ) -> None:
-    first = start_server("data", warm_wasm=0, node_id="same")
+    first = start_server("data", warm_wasm=0)
     with first.client() as http:
         path = begin(http, runtimes=["node"], runs=200)
         wait_until(lambda: len(http.get(path).json()["results"]) > 0, "its first result", 60)
     first.signal(signal.SIGKILL)
     first.wait()
-    with start_server("data", node_id="same").client() as http:
+    with start_server("data", node_id=first.node_id).client() as http:
         found = http.get(path).json()
         assert (found["status"], found["error"]) == ("failed", "the server ended while it ran")
         assert found["results"][0]["subject"] == "process"

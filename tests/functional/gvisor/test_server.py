@@ -108,7 +108,7 @@ def test_an_image_from_a_registry_runs_as_it_says(start: Start, tmp_path: Path) 
 
 
 def test_a_workload_with_a_network_has_one_of_its_own_and_never_reaches_this_host(start: Start) -> None:
-    server = start(backends="gvisor", node_id="gvisor-networked")
+    server = start(backends="gvisor")
     with server.client() as http, socket.create_server(("0.0.0.0", 0)) as listener:
         (backend,) = http.get("/v1/backends").json()
         if "egress" not in backend["networks"]:
@@ -124,18 +124,18 @@ def test_a_workload_with_a_network_has_one_of_its_own_and_never_reaches_this_hos
         alone = run(http, runtime="python", isolation="gvisor", code=TRY, input=places)
         assert alone["output"] == [["lo"], []]
     server.stop()
-    assert not [path.name for path in Path("/run/netns").glob("*gvisor-networked*")]
+    assert not [path.name for path in Path("/run/netns").glob(f"*{server.node_id}*")]
 
 
 def test_after_sigkill_of_the_server_nothing_of_its_sandboxes_is_left(start: Start) -> None:
-    server = start(node_id="gvisor-mortal", warm_python=1)
+    server = start(warm_python=1)
     with server.client() as http:
         workload_id = submit(http, runtime="bash", isolation="gvisor", code="echo begun; sleep 600")
         next(events(http, workload_id))
     sandboxes = descendants(server.process.pid)
     server.signal(signal.SIGKILL)
     server.wait()
-    after = start(node_id="gvisor-mortal")
+    after = start(node_id=server.node_id)
     with after.client() as http:
         assert outcome(wait(http, workload_id)) == ("failed", "node_lost")
     after.stop()
