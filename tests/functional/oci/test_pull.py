@@ -16,9 +16,9 @@ import pytest
 
 from caisson.images.errors import ImageInUse
 from caisson.images.oci.errors import NoSuchImage, RegistryTrouble
-from caisson.images.oci.pull import Puller
+from caisson.images.oci.pull import Puller, Rules
 from caisson.images.oci.reference import parse_reference
-from caisson.images.oci.skopeo import ARCHITECTURES
+from caisson.images.oci.skopeo import ARCHITECTURES, Access
 from caisson.images.oci.store import OciImage, OciStore
 from tests.helpers.oci_images import Entry, make_image, make_layer, need_oci_tools, push, push_index
 from tests.helpers.registry import PASSWORD, PASSWORD_LINE, USER, Registry, running_registry
@@ -189,6 +189,11 @@ def test_a_private_registry_is_entered_with_the_auth_file_and_not_without(
 def test_only_registries_of_the_list_are_asked(registry: Registry, make_puller: Callable[..., Puller]) -> None:
     with pytest.raises(NoSuchImage, match="may not be run here"):
         pull(make_puller(registry.host, registries=frozenset({"registry.example"})), f"{registry.host}/a:1")
+
+
+def test_a_registry_without_tls_is_not_trusted_unless_it_is_named(registry: Registry, store: OciStore) -> None:
+    with pytest.raises(RegistryTrouble, match="does not speak TLS; .*CAISSON_OCI_INSECURE_REGISTRIES"):
+        pull(Puller(store, Rules(access=Access(timeout_s=30))), f"{registry.host}/any/thing:1")
 
 
 def test_an_image_in_use_stays_and_others_go_by_age_and_size(

@@ -155,6 +155,7 @@ async def _run(command: list[str], reference: Reference, access: Access) -> Comp
     return done
 
 
+_ALLOW = "; if it is to be used all the same, name it in CAISSON_OCI_INSECURE_REGISTRIES"
 _MEANINGS: tuple[tuple[str, type[OciError], str], ...] = (
     (r"unauthorized|authentication required|\b401\b", NoSuchImage, "{place} lets nobody in without the right password"),
     (r"denied|forbidden|\b403\b", NoSuchImage, "{place} does not give {image} to this server"),
@@ -165,7 +166,8 @@ _MEANINGS: tuple[tuple[str, type[OciError], str], ...] = (
     (r"did not match|does not match|unexpected digest", RegistryTrouble, "{place} sent other bytes than it promised"),
     (r"context deadline exceeded|timed? ?out", RegistryTrouble, "{place} was too slow: {timeout:g} s were not enough"),
     (r"redirect", RegistryTrouble, "{place} sends from one address to the next without end"),
-    (r"x509|certificate|tls:|http response to https", RegistryTrouble, "{place} cannot be trusted: {words}"),
+    (r"http response to https", RegistryTrouble, "{place} does not speak TLS" + _ALLOW),
+    (r"x509|certificate|tls:", RegistryTrouble, "{place} cannot be trusted" + _ALLOW + ": {words}"),
     (r"connection refused|no such host|unreachable|EOF|reset by peer|server misbehaving|dial tcp", RegistryTrouble,
      "{place} cannot be reached"),
     (r"unsupported|schema ?1", NoSuchImage, "{image} has a form that is not supported"),
