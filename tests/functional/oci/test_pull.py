@@ -192,7 +192,7 @@ def test_only_registries_of_the_list_are_asked(registry: Registry, make_puller: 
 
 
 def test_a_registry_without_tls_is_not_trusted_unless_it_is_named(registry: Registry, store: OciStore) -> None:
-    with pytest.raises(RegistryTrouble, match="does not speak TLS; .*CAISSON_OCI_INSECURE_REGISTRIES"):
+    with pytest.raises(RegistryTrouble, match=r"does not speak TLS; .*CAISSON_OCI_INSECURE_REGISTRIES"):
         pull(Puller(store, Rules(access=Access(timeout_s=30))), f"{registry.host}/any/thing:1")
 
 
