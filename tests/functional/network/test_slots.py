@@ -137,7 +137,7 @@ asyncio.run(main())
                 assert await next_start.reclaim() >= 2
                 assert {name for name in namespaces() if node_id in name} == set()
                 assert host_table(node_id) not in rule_set(world.host)
-                # The kernel takes devices away a moment after the last namespace they led into is gone.
+                # The kernel takes a namespace apart, with its devices, when it comes to it: also those of tests before.
                 async with asyncio.timeout(PATIENCE_S):
                     while traces(world)[0] != {mine.host_device}:  # noqa: ASYNC110 - nobody tells when it did
                         await asyncio.sleep(0.02)
@@ -162,6 +162,8 @@ def lan(world: World) -> Iterator[str]:
         ip("-n", name, "route", "add", "default", "via", "172.30.0.1")
         with in_namespace(name, lambda: socket.create_server((address, 80))):
             yield address
+        # With its namespace it would go too, but when the kernel comes to it, maybe in the middle of the next test.
+        ip("-n", world.host, "link", "delete", "lan")
     finally:
         ip("netns", "delete", name)
 
