@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from caisson.host.network import host
 from caisson.host.network.gate import Kind, NetworkError
+from caisson.host.network.namespace import listening_sockets
 from caisson.host.network.rules import host_table
 from caisson.host.network.slots import Slot, Slots
 from tests.functional.network.conftest import LINKS, make_slots, slot_with
@@ -284,6 +286,34 @@ def test_one_that_is_cancelled_while_it_is_made_leaves_nothing(world: World) -> 
 
     world.run(main)
     assert traces(world) == (set(), False, False)
+
+
+def test_sockets_that_nobody_waits_for_any_more_are_closed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, cancelled = threading.Event(), threading.Event()
+    made: list[socket.socket] = []
+
+    def make_slowly(address: str, port: int) -> tuple[socket.socket, socket.socket]:
+        begun.set()
+        assert cancelled.wait(PATIENCE_S)
+        made.extend(listening_sockets(address, port))
+        return made[0], made[1]
+
+    async def take(slots: Slots) -> None:
+        async with slots.take("egress"):
+            pass
+
+    async def main() -> None:
+        async with make_slots().open() as slots:
+            taking = asyncio.create_task(take(slots))
+            assert await asyncio.to_thread(begun.wait, PATIENCE_S)
+            taking.cancel()
+            cancelled.set()
+            with pytest.raises(asyncio.CancelledError):
+                await taking
+
+    monkeypatch.setattr("caisson.host.network.gate.listening_sockets", make_slowly)
+    world.run(main)
+    assert [each.fileno() for each in made] == [-1, -1]
 
 
 def test_a_host_that_lacks_something_says_what(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,13 +22,13 @@ from caisson.backends.microvm.qemu_command import (
     qemu_arguments,
 )
 from caisson.backends.microvm.qemu_machine import QemuMachine
-from caisson.backends.microvm.tap import open_tap
 from caisson.backends.microvm.vmm import Acceleration, Home, Machine, MachineConfig, Nic, Snapshot, VmmError
 from caisson.errors import CaissonError, Unavailable
 from caisson.host.jailed import Jailed, JailNotBuilt
+from caisson.host.network.namespace import attach_tap, inside
 from caisson.host.pipes import Tail
 from caisson.host.process import CommandFailed, run, start
-from caisson.host.shield import Teardown
+from caisson.host.shield import Teardown, uninterrupted
 
 BINARY = "qemu-system-x86_64"
 FIX = "apt-get install qemu-system-x86"
@@ -137,7 +137,7 @@ class QemuVmm:
         try:
             inner = await process.inner()
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(asyncio.to_thread(home.group.attach, inner.pid))
+                tasks.create_task(uninterrupted(asyncio.to_thread(home.group.attach, inner.pid)))
                 tasks.create_task(machine.open())
         except* (JailNotBuilt, VmmError, CaissonError) as group:
             failure = group.exceptions[0]
@@ -207,6 +207,8 @@ def _open(path: Path, flags: int, opened: list[int]) -> int:
 
 
 async def _tap(nic: Nic, opened: list[int]) -> int:
-    fd = await open_tap(nic)
-    opened.append(fd)
-    return fd
+    def attach() -> int:
+        opened.append(attach_tap(nic.tap))
+        return opened[-1]
+
+    return await inside(nic.netns, attach)

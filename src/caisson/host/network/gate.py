@@ -144,9 +144,15 @@ async def _make(plan: Plan, numbers: Iterator[int], kind: Kind, teardown: Teardo
             f"link set {GUEST_DEVICE} up",
             f"route add default via {rules.GATE_ADDRESS}",
         )
-    udp, tcp = await inside(path, lambda: listening_sockets(str(rules.GATE_ADDRESS), DNS_PORT))
-    teardown.push(udp.close)
-    teardown.push(tcp.close)
+
+    def listen() -> tuple[socket.socket, socket.socket]:
+        udp, tcp = listening_sockets(str(rules.GATE_ADDRESS), DNS_PORT)
+        # Here, where a cancellation cannot come between.
+        teardown.push(udp.close)
+        teardown.push(tcp.close)
+        return udp, tcp
+
+    udp, tcp = await inside(path, listen)
     return Gate(name, path, inner, host_device, udp, tcp, plan, teardown)
 
 

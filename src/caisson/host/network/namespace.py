@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from caisson.host.shield import uninterrupted
+
 T = TypeVar("T")
 
 FOLDER = Path("/run/netns")
@@ -30,7 +32,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 async def inside(namespace: Path, work: Callable[[], T]) -> T:
     """Call `work` in a thread of its own that has entered the namespace; raises OSError if it cannot be entered.
 
-    Sockets made there belong to the namespace for good, whoever uses them.
+    Sockets made there belong to the namespace for good, whoever uses them. Its work is over when this is, also if the
+    caller was cancelled, who then does not get what it returned: let it put what must be closed where that is seen to.
     """
 
     def enter_and_work() -> T:
@@ -40,9 +43,12 @@ async def inside(namespace: Path, work: Callable[[], T]) -> T:
                 raise OSError(number, os.strerror(number), str(namespace))
         return work()
 
-    # Never a shared thread: it would stay in the namespace and keep it alive.
-    with ThreadPoolExecutor(1, thread_name_prefix="netns") as executor:
-        return await asyncio.get_running_loop().run_in_executor(executor, enter_and_work)
+    async def in_a_thread() -> T:
+        # Never a shared thread: it would stay in the namespace and keep it alive.
+        with ThreadPoolExecutor(1, thread_name_prefix="netns") as executor:
+            return await asyncio.get_running_loop().run_in_executor(executor, enter_and_work)
+
+    return await uninterrupted(in_a_thread())
 
 
 def set_kernel(name: str, value: int) -> None:
@@ -82,12 +88,22 @@ def give_tap(name: str, uid: int) -> None:
         fcntl.ioctl(fd, _TUNSETOWNER, uid)
 
 
-@contextmanager
-def _attached(name: str) -> Iterator[int]:
+def attach_tap(name: str) -> int:
+    """A descriptor for a TAP device of the calling thread's namespace, the caller's to close."""
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     try:
         # With virtio's headers, which every virtual machine monitor can do without copying.
         fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+@contextmanager
+def _attached(name: str) -> Iterator[int]:
+    fd = attach_tap(name)
+    try:
         yield fd
     finally:
         os.close(fd)

@@ -36,7 +36,7 @@ from caisson.errors import CaissonError
 from caisson.host.jailed import Jailed, JailNotBuilt
 from caisson.host.pipes import Tail
 from caisson.host.process import CommandFailed, start
-from caisson.host.shield import Teardown
+from caisson.host.shield import Teardown, uninterrupted
 
 
 class FirecrackerVmm:
@@ -138,7 +138,7 @@ class FirecrackerVmm:
             inner = await process.inner()
             api = await stack.enter_async_context(connected(lambda: root.connect(API_SOCKET), lambda: process.ended))
             # Before there is a guest, but while nothing waits for it: the kernel may take its time.
-            await asyncio.to_thread(home.group.attach, inner.pid)
+            await uninterrupted(asyncio.to_thread(home.group.attach, inner.pid))
         except (JailNotBuilt, VmmError, CaissonError, OSError) as error:
             await process.kill()
             raise VmmError(f"Firecracker did not come up: {words.last or error}") from error
