@@ -190,21 +190,30 @@ def test_what_waits_with_a_key_ends_when_the_key_does(place: Place) -> None:
     def wait() -> None:
         seen["waiting"] = place.a.get(f"/v1/workloads/{workload_id}", params={"wait": 50}).status_code
 
+    def run() -> None:
+        body = {"runtime": "node", "code": SLEEP, "labels": {"while": "waiting"}}
+        seen["running"] = place.a.post("/v1/workloads", json=body).status_code
+
     def watch() -> None:
         with place.a.stream("GET", "/v1/events") as stream:
             seen["changes"] = "".join(stream.iter_text())
 
-    works = [lambda: follow("revoked", {}), lambda: follow("expired", {"X-API-Key": for_a_while}), wait, watch]
+    works = [lambda: follow("revoked", {}), lambda: follow("expired", {"X-API-Key": for_a_while}), wait, watch, run]
     threads = [threading.Thread(target=work) for work in works]
     for thread in threads:
         thread.start()
     metric = "caisson_log_streams_open 2.0"
     wait_until(lambda: metric in place.boss.get("/metrics").text, "the streams to be open", 20)
+    waited_for = {"label": "while=waiting", "status": "running"}
+    wait_until(lambda: place.a.get("/v1/workloads", params=waited_for).json()["total"] == 1, "the run to begin", 20)
     place.command("keys", "revoke", place.secrets["a"].split("_")[1])
     for thread in threads:
         thread.join(timeout=20)
-    assert set(seen) == {"revoked", "expired", "waiting", "changes"}, "a stream outlives its key"
-    assert seen["waiting"] == 401
+    assert set(seen) == {"revoked", "expired", "waiting", "changes", "running"}, "a stream outlives its key"
+    assert seen["waiting"] == seen["running"] == 401
+    of_a = {"X-API-Key": place.command("keys", "create", "--tenant", "a")}
+    (left,) = place.a.get("/v1/workloads", params={"label": "while=waiting"}, headers=of_a).json()["workloads"]
+    assert left["status"] == "killed"
     for name in ("revoked", "expired"):
         assert '"on"' in str(seen[name])
         assert "event: done" not in str(seen[name])

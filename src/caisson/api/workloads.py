@@ -63,10 +63,10 @@ router = APIRouter()
     ),
 )
 async def run_workload(request: Request) -> Response:
-    """If the client closes the connection, the workload is killed."""
-    provided = services(request)
-    submission = await read_submission(request, principal(request), provided.data_dir, durable=False)
-    return json_response(await while_connected(request.receive, provided.engine.run(submission)))
+    """If the client closes the connection, or its key ends, the workload is killed."""
+    provided, who = services(request), principal(request)
+    submission = await read_submission(request, who, provided.data_dir, durable=False)
+    return json_response(await while_connected(request.receive, provided.engine.run(submission), who.ended))
 
 
 @submissions.post(

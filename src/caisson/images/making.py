@@ -9,6 +9,7 @@ from caisson.images import definitions, kernels
 from caisson.images.build import Maker, build, ensure
 from caisson.images.catalog import Catalog, Image
 from caisson.images.definitions import Definition
+from caisson.images.errors import ImageMissing
 from caisson.images.progress import Report, silent
 
 AT_ONCE = 2
@@ -22,6 +23,8 @@ def names() -> list[str]:
 
 def definition(name: str) -> Definition:
     """How to build it; raises ImageMissing if nobody knows."""
+    if name not in names():
+        raise ImageMissing(f"there is no definition of an image {name}; there are: {', '.join(names())}")
     return kernels.definition(name) if name in kernels.NAMES else definitions.load(name)
 
 
@@ -40,19 +43,21 @@ async def build_all(
 ) -> list[Image]:
     """Build the images of these names, with `missing` only those that are not there or out of date; two at once.
 
-    Raises ImageError for the first that fails, and stops the others.
+    Raises ImageError for the first that fails, and stops the others; for a name that nobody knows before any begins.
     """
     turns = asyncio.Semaphore(AT_ONCE)
 
-    async def one(name: str) -> Image:
+    async def one(found: Definition) -> Image:
+        make = maker(found.name)
         async with turns:
             if missing:
-                return await ensure(catalog, definition(name), make=maker(name), mirror=mirror, report=report)
-            return await maker(name)(catalog, definition(name), mirror=mirror, report=report)
+                return await ensure(catalog, found, make=make, mirror=mirror, report=report)
+            return await make(catalog, found, mirror=mirror, report=report)
 
+    found = [definition(name) for name in wanted]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(name)) for name in wanted]
+            tasks = [group.create_task(one(each)) for each in found]
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]

@@ -54,6 +54,7 @@ def test_an_image_goes_from_one_machine_to_another_through_a_registry(tmp_path: 
     ("arguments", "said"),
     [
         (["build", "nothing"], "there is no definition of an image nothing"),
+        (["build", "base", "nothing"], "there are: base, go, node, python, kernel, kernel-cloud"),
         (["pull"], "--from or CAISSON_IMAGES_SOURCE"),
         (["pull", "small", "--from", "nowhere"], "nowhere/small-"),
         (["pull", "small", "--from", "ftp://x/y"], "neither an https nor an oci address"),

@@ -54,5 +54,5 @@ def load(name: str) -> Definition:
     """The definition of an image; raises ImageMissing if there is none of that name."""
     file = files(__name__) / f"{name}.toml"
     if not is_name(name) or not file.is_file():
-        raise ImageMissing(f"there is no definition of an image {name}; there are: {', '.join(names())}")
+        raise ImageMissing(f"there is no definition of an image {name}")
     return msgspec.convert({"name": name, **tomllib.loads(file.read_text())}, Definition)
