@@ -269,6 +269,7 @@ class ImageJobStatus(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class ImageJob(Struct, frozen=True, kw_only=True):

@@ -78,7 +78,9 @@ def test_an_image_is_pulled_while_one_watches_and_what_cannot_be_says_why(
 
 
 @pytest.mark.skipif(shutil.which("mmdebstrap") is None, reason="mmdebstrap is not installed")
-def test_a_build_is_watched_and_ends_with_its_server(open_window: Open, start_server: Callable[..., Server]) -> None:
+def test_a_build_is_watched_cancelled_and_ends_with_its_server(
+    open_window: Open, start_server: Callable[..., Server]
+) -> None:
     server = start_server(backends="isolate")
     web = open_window(server.url)
     web.open("/backends")
@@ -88,6 +90,10 @@ def test_a_build_is_watched_and_ends_with_its_server(open_window: Open, start_se
     web("image-job").get_by_text(re.compile("fetching package lists|failed")).first.wait_for()
     if web("image-job").get_attribute("data-status") == "running":
         assert build.is_disabled()
+        web("image-cancel").click()
+        web.until("image-job", status="cancelled")
+        build.click()
+        web.until("image-job", status="running")
     assert server.stop() == 0
     web.until("image-job", status="failed")
     assert not (server.data_dir / "images" / "base").exists()

@@ -15,14 +15,14 @@ from caisson.answers import ImageJob, ImageJobStatus, ImageList
 from caisson.api.answers import json_response
 from caisson.api.negotiation import negotiate
 from caisson.api.openapi import EVENT_STREAM, IMAGE_EVENT, WORKLOAD_ID, Answer, link, operation
-from caisson.api.services import services
+from caisson.api.services import note, services
 from caisson.api.streams import EventStream
 from caisson.errors import Refusal, Refused
 from caisson.model import is_workload_id
 
 router = APIRouter()
 _encode = msgspec.json.Encoder().encode
-_LINKS = {"get": link("get_image_job"), "follow": link("follow_image_job")}
+_LINKS = {"get": link("get_image_job"), "follow": link("follow_image_job"), "cancel": link("cancel_image_job")}
 
 ImageName = Annotated[str, Path(alias="name", description="An image that can be built.")]
 JobId = Annotated[str, Path(alias="id", json_schema_extra={**WORKLOAD_ID, "description": "A job's id, a ULID."})]
@@ -48,7 +48,9 @@ async def list_images(request: Request) -> Response:
 )
 async def build_image(request: Request, name: ImageName) -> Response:
     """From Debian packages; new sandboxes take the image when it is done."""
-    return _accepted(services(request).images.start_build(name))
+    job = services(request).images.start_build(name)
+    note(request, "image.build", name)
+    return _accepted(job)
 
 
 @router.post(
@@ -62,7 +64,9 @@ async def build_image(request: Request, name: ImageName) -> Response:
 )
 async def pull_image(request: Request, name: ImageName) -> Response:
     """From the source that the operator has set; new sandboxes take the image when it is here."""
-    return _accepted(services(request).images.start_pull(name))
+    job = services(request).images.start_pull(name)
+    note(request, "image.pull", name)
+    return _accepted(job)
 
 
 @router.get(
@@ -72,6 +76,19 @@ async def pull_image(request: Request, name: ImageName) -> Response:
 async def get_image_job(request: Request, job_id: JobId) -> Response:
     """Jobs are forgotten when the server restarts."""
     return json_response(services(request).images.get(_known_form(job_id)))
+
+
+@router.delete(
+    "/v1/images/jobs/{id}",
+    **operation(
+        "cancel_image_job", "Cancel a build or pull", {200: Answer(ImageJob, "The cancelled job.")}, (404, 409)
+    ),
+)
+async def cancel_image_job(request: Request, job_id: JobId) -> Response:
+    """Answers when its processes have ended and nothing half made is left; an image that was there before stays."""
+    job = await services(request).images.cancel(_known_form(job_id))
+    note(request, "image.cancel", job.image)
+    return json_response(job)
 
 
 @router.get(

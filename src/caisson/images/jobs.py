@@ -40,6 +40,8 @@ class _Entry:
     view: ImageJob
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set, and replaced, at every change."""
+    task: asyncio.Task[None] | None = None
+    cancelled: bool = False
 
     def update(self, **changes: Any) -> None:
         self.view = replace(self.view, **changes)
@@ -113,6 +115,16 @@ class ImageJobs:
         """One job. Raises Refused (404)."""
         return self._entry(job_id).view
 
+    async def cancel(self, job_id: str) -> ImageJob:
+        """End a job, which is over and leaves nothing half made when this returns. Raises Refused: 404, or 409."""
+        entry = self._entry(job_id)
+        if entry.task is None or entry.view.status is not ImageJobStatus.RUNNING:
+            raise Refused(409, Refusal.CONFLICT, f"the job is over: {entry.view.status}", member="id")
+        entry.cancelled = True
+        entry.task.cancel()
+        await asyncio.wait([entry.task])
+        return entry.view
+
     async def follow(self, job_id: str) -> AsyncGenerator[ImageJob]:
         """The job at every change, the last time when it is over. Steps that pass too fast may be left out."""
         entry = self._entry(job_id)
@@ -139,9 +151,9 @@ class ImageJobs:
             started_at=datetime.now(UTC),
         )
         entry = self._jobs[view.id] = _Entry(view)
-        task = self._group.create_task(self._work(entry, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        entry.task = self._group.create_task(self._work(entry, work))
+        self._tasks.add(entry.task)
+        entry.task.add_done_callback(self._tasks.discard)
         self._forget()
         return view
 
@@ -174,6 +186,10 @@ class ImageJobs:
             # One job's fault, a full disk for example, must not end the server.
             logger.exception("image job broke", job=entry.view.id, image=entry.view.image)
             ended["error"] = f"something unexpected went wrong ({type(error).__name__}); the server's log says what"
+        except asyncio.CancelledError:
+            if entry.cancelled:
+                ended = {"status": ImageJobStatus.CANCELLED}
+            raise
         finally:
             entry.update(done_bytes=None, total_bytes=None, finished_at=datetime.now(UTC), **ended)
 

@@ -20,6 +20,15 @@ export function useStartImageJob() {
   });
 }
 
+/** Ends a build or pull; it leaves nothing half made. */
+export function useCancelImageJob() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: (id: string) => sendJson<ImageJob>("DELETE", `/v1/images/jobs/${id}`),
+    onSettled: () => client.invalidateQueries({ queryKey: KEY }),
+  });
+}
+
 /** Keeps a job that is not over up to date. At its end the images and the backends are read anew. */
 export function useFollowedJob(job: ImageJob): void {
   const client = useQueryClient();

@@ -1,12 +1,19 @@
-import { useFollowedJob, useImages, useStartImageJob } from "@/api/images";
+import { useCancelImageJob, useFollowedJob, useImages, useStartImageJob } from "@/api/images";
 import type { ImageJob, ImageView } from "@/api/types";
 import { bytes, count } from "@/lib/format";
 
-import { Icon } from "./Icon";
+import { Icon, type IconName } from "./Icon";
 import { RelativeTime } from "./Time";
 import { Button, Card, Empty, Notice, Skeleton } from "./ui";
 
 const SHOWN_JOBS = 6;
+
+const LOOKS: Record<ImageJob["status"], { color: string; icon: IconName }> = {
+  running: { color: "text-info", icon: "again" },
+  completed: { color: "text-ok", icon: "check" },
+  failed: { color: "text-bad", icon: "cross" },
+  cancelled: { color: "text-muted", icon: "cross" },
+};
 
 /** The guest images of this machine: what there is, what there could be, and how far builds and pulls are. */
 export function Images() {
@@ -72,19 +79,25 @@ function Version({ image }: { image: ImageView | undefined }) {
 
 function Job({ job }: { job: ImageJob }) {
   useFollowedJob(job);
+  const cancel = useCancelImageJob();
   const { done_bytes: done, total_bytes: total } = job;
   const share = total ? Math.min(1, (done ?? 0) / total) : null;
-  const color = job.status === "failed" ? "text-bad" : job.status === "completed" ? "text-ok" : "text-info";
+  const { color, icon } = LOOKS[job.status];
   return (
     <li data-testid="image-job" data-status={job.status} className="border-b border-line/70 px-3 py-2 text-[13px] last:border-0">
       <div className="flex flex-wrap items-center gap-x-3">
         <span className={`inline-flex items-center gap-1.5 ${color}`}>
-          <Icon name={job.status === "failed" ? "cross" : job.status === "completed" ? "check" : "again"} size={14} className={job.status === "running" ? "animate-spin [animation-duration:1.6s]" : ""} />
+          <Icon name={icon} size={14} className={job.status === "running" ? "animate-spin [animation-duration:1.6s]" : ""} />
           {job.kind} {job.image}
         </span>
         <span className="text-muted" role="status">{job.status === "running" ? job.step : job.status}</span>
         {total ? <span className="tabular text-xs text-muted">{bytes(done ?? 0)} of {bytes(total)}</span> : null}
         <span className="ml-auto text-xs text-muted"><RelativeTime at={job.finished_at ?? job.started_at} /></span>
+        {job.status === "running" ? (
+          <Button testId="image-cancel" disabled={cancel.isPending} onClick={() => cancel.mutate(job.id)}>
+            Cancel<span className="sr-only"> {job.kind} {job.image}</span>
+          </Button>
+        ) : null}
       </div>
       {job.status === "running" ? (
         <div className="mt-1.5 h-1 overflow-hidden rounded-full bg-raised">
