@@ -9,63 +9,27 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from caisson.errors import SandboxError
-from caisson.model import Resources, Runtime, Stream
+from caisson.model import Resources, Runtime
 from caisson.sandbox.agent import run
 from caisson.sandbox.channel import Channel
-from caisson.sandbox.contract import Event, Exited, Job, Output, Raised, Result
+from caisson.sandbox.contract import Event, Job
 from caisson.sandbox.launch import ENVIRONMENT, Launch
 from caisson.sandbox.protocol import Exit
+from tests.helpers.shown import Shown
 
 PATIENCE_S = 30
 
 
 @dataclass(slots=True)
-class Drove:
-    """What a run showed."""
+class Drove(Shown):
+    """What a run of an agent showed."""
 
-    events: list[Event] = field(default_factory=list)
-    failure: SandboxError | None = None
     exit: Exit | None = None
-
-    def text(self, stream: Stream) -> str:
-        """All of one stream."""
-        pieces = [event.data for event in self.events if isinstance(event, Output) and event.stream is stream]
-        return b"".join(pieces).decode("utf-8", "replace")
-
-    @property
-    def stdout(self) -> str:
-        """All of stdout."""
-        return self.text(Stream.STDOUT)
-
-    @property
-    def stderr(self) -> str:
-        """All of stderr."""
-        return self.text(Stream.STDERR)
-
-    @property
-    def result(self) -> Any:
-        """The result as a value; fails if there is none, or more than one."""
-        (result,) = [event for event in self.events if isinstance(event, Result)]
-        return json.loads(result.data)
-
-    @property
-    def raised(self) -> Raised:
-        """The exception; fails if there is none, or more than one."""
-        (raised,) = [event for event in self.events if isinstance(event, Raised)]
-        return raised
-
-    @property
-    def exited(self) -> Exited:
-        """The end, which is the last event."""
-        assert self.failure is None, self.failure.detail
-        end = self.events[-1]
-        assert isinstance(end, Exited), self.events
-        return end
 
 
 def job(files: Mapping[str, str | bytes] | None = None, *, input: object = None, **rest: Any) -> Job:

@@ -9,54 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caisson.errors import SandboxError
-from caisson.model import Resources, Runtime, Stream, Usage
-from caisson.sandbox.contract import Backend, Event, Exited, Job, Output, Raised, Result, SandboxSpec
+from caisson.model import Resources, Runtime, Usage
+from caisson.sandbox.contract import Backend, Job, SandboxSpec
 from caisson.sandbox.runtimes import RUNTIMES
+from tests.helpers.shown import Shown
 
 
 @dataclass(slots=True)
-class Ran:
-    """What a run showed."""
+class Ran(Shown):
+    """What a run in a sandbox showed."""
 
-    events: list[Event] = field(default_factory=list)
-    failure: SandboxError | None = None
     timed_out: bool = False
     usage: Usage = field(default_factory=Usage)
-
-    def text(self, stream: Stream) -> str:
-        """All of one stream."""
-        pieces = [event.data for event in self.events if isinstance(event, Output) and event.stream is stream]
-        return b"".join(pieces).decode("utf-8", "replace")
-
-    @property
-    def stdout(self) -> str:
-        """All of stdout."""
-        return self.text(Stream.STDOUT)
-
-    @property
-    def stderr(self) -> str:
-        """All of stderr."""
-        return self.text(Stream.STDERR)
-
-    @property
-    def result(self) -> Any:
-        """The result as a value; fails if there is none, or more than one."""
-        (result,) = [event for event in self.events if isinstance(event, Result)]
-        return json.loads(result.data)
-
-    @property
-    def raised(self) -> Raised:
-        """The exception; fails if there is none, or more than one."""
-        (raised,) = [event for event in self.events if isinstance(event, Raised)]
-        return raised
-
-    @property
-    def exited(self) -> Exited:
-        """The end, which is the last event."""
-        assert self.failure is None, self.failure.detail
-        end = self.events[-1]
-        assert isinstance(end, Exited)
-        return end
 
 
 def job(

@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from caisson.errors import ImageNotFound, StartFailed, Unavailable
+from caisson.errors import ImageNotFound, StartFailed
 from caisson.images.catalog import Catalog, Image
 from caisson.images.errors import ImageMissing
+from caisson.images.languages import IMAGES, survey
 from caisson.images.oci.config import Settings as ImageSettings
 from caisson.images.oci.errors import NoSuchImage, OciError
 from caisson.images.oci.pull import puller_for
@@ -19,8 +20,6 @@ from caisson.model import Runtime
 from caisson.sandbox.contract import SandboxSpec
 from caisson.settings import Settings
 
-IMAGES = {Runtime.PYTHON: "python", Runtime.NODE: "node", Runtime.GO: "go", Runtime.BASH: "base"}
-"""The guest image of each runtime."""
 _TOOLS = ("skopeo", "umoci", "bwrap")
 """Programs that fetch and unpack images from registries."""
 
@@ -46,16 +45,7 @@ class Roots:
 
     def survey(self) -> tuple[dict[Runtime, Image], dict[Runtime, str]]:
         """The guest images that are here, and why runtimes are not. Raises Unavailable if there are none."""
-        found: dict[Runtime, Image] = {}
-        missing: dict[Runtime, str] = {}
-        for runtime, name in IMAGES.items():
-            image = self._catalog.find(name)
-            if image is None:
-                missing[runtime] = f"there is no guest image `{name}` (caisson images build {name})"
-            else:
-                found[runtime] = image
-        if not found:
-            raise Unavailable(f"there are no guest images in {self._catalog.folder}", fix="caisson images build")
+        found, missing = survey(self._catalog)
         lacking = [tool for tool in _TOOLS if shutil.which(tool) is None]
         if lacking:
             missing[Runtime.OCI] = f"not installed: {', '.join(lacking)} (apt-get install skopeo umoci bubblewrap)"

@@ -23,6 +23,7 @@ from caisson.errors import SandboxError, Unavailable
 from caisson.host.network.slots import ALL_KINDS
 from caisson.images.catalog import Catalog, Image
 from caisson.images.errors import ImageMissing
+from caisson.images.languages import IMAGES, survey
 from caisson.model import Isolation, Resources, Runtime
 from caisson.sandbox.contract import BackendContext, Capabilities, Sandbox, SandboxSpec
 from caisson.sandbox.guest import guest_folder
@@ -31,7 +32,6 @@ from caisson.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
-IMAGES = {Runtime.PYTHON: "python", Runtime.NODE: "node", Runtime.GO: "go", Runtime.BASH: "base"}
 """The guest image of each runtime."""
 TEMPLATE_S = 120.0
 """Longest it may take to make a template, on whatever busy machine."""
@@ -63,7 +63,7 @@ class MicrovmBackend:
     async def probe(self) -> Capabilities:
         """See `Backend.probe`. Boots a machine to know."""
         try:
-            images, missing = self._find_images()
+            images, missing = survey(self._catalog)
             kernel = await self._prepare_kernel()
             choice = await choose(
                 kernel,
@@ -146,19 +146,6 @@ class MicrovmBackend:
             raise Unavailable(
                 f"the guest kernel cannot be read: {error}", fix=f"caisson images build {image.name}"
             ) from error
-
-    def _find_images(self) -> tuple[dict[Runtime, Image], dict[Runtime, str]]:
-        found: dict[Runtime, Image] = {}
-        missing: dict[Runtime, str] = {}
-        for runtime, name in IMAGES.items():
-            image = self._catalog.find(name)
-            if image is None:
-                missing[runtime] = f"there is no guest image `{name}` (caisson images build {name})"
-            else:
-                found[runtime] = image
-        if not found:
-            raise Unavailable(f"there are no guest images in {self._catalog.folder}", fix="caisson images build")
-        return found, missing
 
     def _capabilities(
         self, choice: Choice, kernel: Kernel, images: Mapping[Runtime, Image], missing: Mapping[Runtime, str]
