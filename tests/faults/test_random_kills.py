@@ -24,12 +24,14 @@ from tests.helpers.images import IMAGES_DIR, TEMPLATES_DIR
 from tests.helpers.leaks import assert_nothing_left
 from tests.helpers.processes import Process, descendants
 from tests.helpers.runs import events, logs, submit, wait
-from tests.helpers.server import Server
+from tests.helpers.server import Server, node_name
 
 KILLS = int(os.environ.get("CAISSON_SOAK_KILLS", "6"))
 SEED = int(os.environ.get("CAISSON_SOAK_SEED", "1"))
 ISOLATIONS = os.environ.get("CAISSON_SOAK_ISOLATIONS", "isolate").split(",")
 RUNTIMES = {"isolate": "node", "gvisor": "python", "microvm": "python"}
+NODE = node_name("cat")
+"""Of its own, so that several of these runs can go on at once."""
 EXCUSES = {"node_lost", "sandbox_crashed", "start_failed", "shutdown"}
 """What may be said of a workload whose server or sandbox was killed; never that its program failed."""
 
@@ -115,7 +117,7 @@ def end_orphans(before: set[Process]) -> list[str]:
 def test_nothing_acknowledged_is_lost_and_nothing_is_left(start_server: Callable[..., Server]) -> None:
     chance, known = random.Random(SEED), Known()
     before = descendants(os.getpid())
-    settings: dict[str, Any] = {"node_id": "cat", "max_running": 3, "warm_node": 2, "warm_wasm": 0}
+    settings: dict[str, Any] = {"node_id": NODE, "max_running": 3, "warm_node": 2, "warm_wasm": 0}
     settings |= {"backends": ",".join(ISOLATIONS)}
     if ISOLATIONS != ["isolate"]:
         settings |= {"images_dir": IMAGES_DIR, "templates_dir": TEMPLATES_DIR, "microvm_emulation": "true"}
@@ -147,7 +149,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_left(start_server: Callable
         assert http.get("/v1/workloads", params={"limit": 1}).json()["total"] == len(known.outputs)
     sandboxes = descendants(server.process.pid)
     assert server.stop() == 0
-    assert_nothing_left(server.folder, "cat", sandboxes)
+    assert_nothing_left(server.folder, NODE, sandboxes)
     assert ends["completed"] > 0
     orphans = end_orphans(before)
     print(  # noqa: T201 - what `make soak` is for

@@ -30,6 +30,7 @@ from caisson.engine.dispatch import Dispatcher
 from caisson.engine.intake import Intake, Submission, storage_failed
 from caisson.engine.live import Live
 from caisson.engine.pool import Pools
+from caisson.engine.prober import Prober
 from caisson.engine.quotas import Quotas
 from caisson.engine.routing import options, route
 from caisson.engine.runner import Runner
@@ -37,6 +38,7 @@ from caisson.engine.stats import WINDOW_S, interval_of, latencies, series
 from caisson.engine.views import backend_views, node_view
 from caisson.errors import Refusal, Refused
 from caisson.host.load import host_load
+from caisson.images.catalog import Catalog
 from caisson.images.oci.claims import Claims
 from caisson.images.oci.store import OciStore
 from caisson.model import (
@@ -69,9 +71,7 @@ class Engine:
     def __init__(self, settings: Settings, store: Store, backends: Mapping[Isolation, Backend], node_id: str) -> None:
         self._settings = settings
         self._store = store
-        self._backends = backends
         self._node_id = node_id
-        self._capabilities: dict[Isolation, Capabilities] = {}
         quotas = Quotas()
         self._admission = Admission(
             places=settings.running_limit,
@@ -85,13 +85,14 @@ class Engine:
             growth=settings.warm_growth,
             age_s=settings.warm_age_s,
         )
+        self._prober = Prober(backends, self._pools, Catalog(settings.images_folder))
         self._changes = Changes()
         runner = Runner(store, self._admission, self._pools, backends, node_id, self._changes)
         self._dispatcher = Dispatcher(
             store, self._admission, runner, settings.data_dir / "uploads", self._changes, quotas
         )
         self._intake = Intake(
-            store, self._admission, self._dispatcher, quotas, Claims(OciStore(settings.oci_folder)), self._capabilities
+            store, self._admission, self._dispatcher, quotas, Claims(OciStore(settings.oci_folder)), self._prober.found
         )
         self._started_at = datetime.now(UTC)
         metrics.workloads_queued.set_function(lambda: self._admission.queued)
@@ -102,20 +103,21 @@ class Engine:
         """Find out what the host can do, take up what was left unfinished, and serve until left."""
         async with self._pools.open(), asyncio.TaskGroup() as tasks:
             self._dispatcher.use(tasks)
-            await self._prepare_backends()
+            await self._prober.begin()
             await self._intake.recall()
             await self._dispatcher.recover()
-            keeping = tasks.create_task(self._intake.keep_policies())
+            keepers = [tasks.create_task(self._intake.keep_policies()), tasks.create_task(self._prober.keep())]
             try:
                 yield self
             finally:
-                keeping.cancel()
+                for keeper in keepers:
+                    keeper.cancel()
                 await self.drain(0)
 
     @property
     def capabilities(self) -> Mapping[Isolation, Capabilities]:
-        """What each isolation can do here, as its probe found."""
-        return self._capabilities
+        """What each isolation can do here, as its last probe found."""
+        return self._prober.found
 
     def check(self, spec: WorkloadSpec, tenant: str) -> None:
         """Raise Refused for what could not be run here and now."""
@@ -209,7 +211,7 @@ class Engine:
 
     async def backends(self) -> builtins.list[BackendView]:
         """What each isolation can do here."""
-        return backend_views(self._capabilities, self._pools.views())
+        return backend_views(self._prober.found, self._pools.views())
 
     async def nodes(self) -> builtins.list[NodeView]:
         """This node."""
@@ -219,7 +221,7 @@ class Engine:
                 self._settings,
                 self._admission,
                 self._dispatcher,
-                (name for name, found in self._capabilities.items() if found.available),
+                (name for name, found in self._prober.found.items() if found.available),
                 self._started_at,
                 await asyncio.to_thread(host_load, self._settings.data_dir),
                 draining=self._dispatcher.draining,
@@ -258,7 +260,7 @@ class Engine:
     def routing(self, runtime: Runtime, choice: IsolationChoice, network: Network) -> Routing:
         """What would be chosen now, and what each isolation says to it. Never raises."""
         try:
-            chosen = route(runtime, choice, network, self._capabilities)
+            chosen = route(runtime, choice, network, self._prober.found)
         except Refused as refused:
             isolation, reason = None, refused.message
         else:
@@ -268,7 +270,7 @@ class Engine:
             reason=reason,
             options=[
                 IsolationOption(isolation=name, possible=refusal is None, reason=refusal.message if refusal else None)
-                for name, refusal in options(runtime, network, self._capabilities)
+                for name, refusal in options(runtime, network, self._prober.found)
             ],
         )
 
@@ -298,31 +300,13 @@ class Engine:
         """None when workloads can be run, else why not."""
         if self._dispatcher.draining:
             return "the server is shutting down"
-        if not any(found.available for found in self._capabilities.values()):
+        if not any(found.available for found in self._prober.found.values()):
             return "no isolation is available on this host; run `caisson doctor`"
         return await self._store.problem()
 
     async def drain(self, grace_s: float) -> None:
         """Accept nothing more, give what runs `grace_s` seconds, kill the rest; what waits is for the next start."""
         await self._dispatcher.drain(grace_s)
-
-    async def _prepare_backends(self) -> None:
-        async def prepare(isolation: Isolation, backend: Backend) -> None:
-            try:
-                found = await backend.probe()
-            except Exception as error:
-                # One backend's mistake must not keep the others from serving.
-                logger.exception("backend failed its probe", isolation=isolation)
-                found = Capabilities(isolation, available=False, reason=f"its probe failed: {error!r}")
-            self._capabilities[isolation] = found
-            logger.info("backend probed", isolation=isolation, available=found.available, reason=found.reason)
-            if found.available:
-                for spec, target in backend.warm().items():
-                    self._pools.keep_warm(backend, spec, target)
-
-        async with asyncio.TaskGroup() as group:
-            for isolation, backend in self._backends.items():
-                group.create_task(prepare(isolation, backend))
 
 
 def _settled(live: Live) -> Workload:

@@ -171,7 +171,10 @@ class Backend(Protocol):
     isolation: Isolation
 
     async def probe(self) -> Capabilities:
-        """Say what this host can do, by trying it under a time limit. Never raises for a lacking host."""
+        """Say what this host can do, by trying it under a time limit. Never raises for a lacking host.
+
+        Called at the start, and again while something is lacking; what works meanwhile is not to be disturbed.
+        """
         ...
 
     def pool_spec(self, spec: SandboxSpec) -> SandboxSpec:
@@ -184,7 +187,7 @@ class Backend(Protocol):
         ...
 
     def warm(self) -> Mapping[SandboxSpec, int]:
-        """How many sandboxes should wait, by pool spec. Asked once, after a `probe` that said yes."""
+        """How many sandboxes should wait, by pool spec. Asked after a `probe` that said yes."""
         ...
 
     async def prepare(self, spec: SandboxSpec) -> None:

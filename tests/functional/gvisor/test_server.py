@@ -18,7 +18,7 @@ from tests.helpers.oci_images import Entry, make_image, make_layer, need_oci_too
 from tests.helpers.processes import descendants
 from tests.helpers.registry import running_registry
 from tests.helpers.runs import events, logs, outcome, run, submit, text_of, wait
-from tests.helpers.server import Server
+from tests.helpers.server import Server, wait_until
 
 PROGRAM = r"""
 #include <stdio.h>
@@ -82,6 +82,26 @@ def test_auto_sends_python_here_where_there_are_no_machines_and_says_why(start: 
         done = run(http, runtime="python", code="def handler(input): return input + 1", input=1)
         assert (done["isolation_used"], done["output"]) == ("gvisor", 2)
         assert "microvm" in done["routing"]
+
+
+def test_a_server_without_images_takes_those_that_come(start: Start, start_server: Start, tmp_path: Path) -> None:
+    start(folder="other", backends="isolate,gvisor").stop()
+    here, later = tmp_path / "images", tmp_path / "later"
+    later.mkdir()
+    settings = {"images_dir": str(later), "warm_bash": 1, "warm_python": 0, "warm_go": 0, "warm_gvisor_node": 0}
+    with start_server(backends="isolate,gvisor", **settings).client() as http:
+        body = {"runtime": "bash", "code": "echo hi"}
+        refused = http.post("/v1/workloads", json=body)
+        assert (refused.status_code, "caisson images build" in refused.text) == (422, True)
+
+        def works() -> bool:
+            return http.post("/v1/workloads", json=body).status_code == 200
+
+        (later / "base").symlink_to((here / "base").resolve())
+        wait_until(works, "the shell to be offered", 60)
+        (gvisor,) = [found for found in http.get("/v1/backends").json() if found["isolation"] == "gvisor"]
+        assert (gvisor["available"], [pool["runtime"] for pool in gvisor["pool"]]) == (True, ["bash"])
+        assert "python" not in gvisor["runtimes"]
 
 
 def test_an_image_from_a_registry_runs_as_it_says(start: Start, tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ async def test_the_description_covers_every_endpoint_and_refers_to_nothing_missi
         "POST /v1/images/{name}/build",
         "POST /v1/images/{name}/pull",
         "GET /v1/images/jobs/{id}",
+        "DELETE /v1/images/jobs/{id}",
         "GET /v1/images/jobs/{id}/events",
         "GET /healthz",
         "GET /readyz",

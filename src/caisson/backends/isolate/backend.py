@@ -50,9 +50,10 @@ class IsolateBackend:
         """See `Backend.probe`. Boots one sandbox of each runtime to know."""
         try:
             facts = await check_host()
+            proven = set(self._guests)
             missing = await self._find_guests()
             await self._prepare_stage()
-            for runtime in list(self._guests):
+            for runtime in self._guests.keys() - proven:
                 try:
                     async with self.boot(SandboxSpec(runtime, mem_mb=64, disk_mb=1)):
                         pass

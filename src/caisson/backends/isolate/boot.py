@@ -63,7 +63,8 @@ async def _boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float,
             await channel.handshake(nonce, timeout_s)
     except (TimeoutError, ProtocolError, ChannelClosed, JailNotBuilt) as error:
         await jailed.kill()
-        raise StartFailed("the sandbox did not start", detail=await _last_words(place, channel, error)) from error
+        why = f"not ready within {timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
+        raise StartFailed("the sandbox did not start", detail=await _last_words(place, channel, why)) from error
     fifos.connected()
     write_state(place.folder, jailed.pids, place.group.paths)
     return IsolateSandbox(place, spec, jailed, inner, channel, stdin)
@@ -117,13 +118,14 @@ def _launch(
     return jailed, stdin
 
 
-async def _last_words(place: Place, channel: Channel, error: Exception) -> str:
-    """What the chain wrote before it failed, for the log."""
+async def _last_words(place: Place, channel: Channel, why: str) -> str:
+    """Why there is no sandbox, and what the chain wrote before it failed, for the log."""
     words = b""
     async with asyncio.timeout(_EMPTY_S):
         while len(words) < _WORDS_BYTES and (frames := await channel.remainder()):
             words += b"".join(frame.payload for frame in frames)
-    return f"{place.id}: {error}: {words[:_WORDS_BYTES].decode('utf-8', 'replace')}"
+    said = words[:_WORDS_BYTES].decode("utf-8", "replace").strip()
+    return f"{place.id}: {why}: {said}" if said else f"{place.id}: {why}"
 
 
 async def _remove_group(place: Place) -> None:
