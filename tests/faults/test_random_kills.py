@@ -22,7 +22,7 @@ import pytest
 
 from tests.helpers.images import IMAGES_DIR, TEMPLATES_DIR
 from tests.helpers.leaks import assert_nothing_left
-from tests.helpers.processes import Process, descendants
+from tests.helpers.processes import Process, bury_orphans, descendants
 from tests.helpers.runs import events, logs, submit, wait
 from tests.helpers.server import Server, node_name
 
@@ -97,6 +97,7 @@ def strike(server: Server, chance: random.Random, known: Known) -> None:
         server.signal(signal.SIGKILL)
         server.wait()
     known.killed[victim] += 1
+    bury_orphans()
 
 
 def end_orphans(before: set[Process]) -> list[str]:

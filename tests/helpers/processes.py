@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
-SANDBOXES = {"bwrap", "deno", "exe", "runsc"}
+SANDBOXES = {"bwrap", "deno", "exe", "qemu-system-x86", "runsc"}
 """Names of processes that outlive their server for a moment; gVisor's inner ones are called `exe`."""
 TICK_MS = 1_000 / os.sysconf("SC_CLK_TCK")
 """How exactly the kernel tells CPU time."""
@@ -34,7 +34,8 @@ def adopt_orphans() -> None:
 
 
 def bury_orphans() -> None:
-    """Let go of dead orphans: thousands would come together, and make every walk through `/proc` slower.
+    """Let go of dead orphans, as process 1 would: thousands would come together, make every walk through `/proc`
+    slower, and count in what their users may have (RLIMIT_NPROC).
 
     Only of what sandboxes consist of; whatever a test starts itself, it waits for itself.
     """

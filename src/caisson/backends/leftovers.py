@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import shutil
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -67,12 +67,13 @@ def remove_folder(folder: Path) -> None:
 class Living:
     """The sandboxes this process has: what else lies in their folder is left over from an earlier one."""
 
-    def __init__(self, sandboxes: Path, node_id: str, uid_base: int) -> None:
+    def __init__(self, sandboxes: Path, uid_base: int) -> None:
         """`sandboxes` need not exist yet."""
         self._sandboxes = sandboxes
         self._uid_base = uid_base
-        # Each node begins elsewhere, so that two servers on one machine seldom give the same user to two sandboxes.
-        self._uid_first = zlib.crc32(node_id.encode())
+        # Each run begins elsewhere: two servers on one machine seldom give the same user to two sandboxes, and what an
+        # earlier run left counts in nobody's RLIMIT_NPROC, even dead and unburied where process 1 reaps no orphans.
+        self._uid_first = secrets.randbelow(UIDS)
         self._names: set[str] = set()
         self._uids: set[int] | None = None
 

@@ -17,6 +17,7 @@ from caisson.sandbox.protocol import VERSION, Frame, FrameDecoder, FrameType, He
 
 READ_BYTES = 64 * 1024
 HIGH_WATER_BYTES = 1 << 20
+SAID_BYTES = 4096
 
 
 class ChannelClosed(Exception):
@@ -48,6 +49,8 @@ class Channel:
         self._waiter: asyncio.Future[None] | None = None
         self._unsent = bytearray()
         self._unread: ChannelClosed | None = None
+        self.said = b""
+        """The last of what came in plain pipes during a handshake: word from the runtime itself while it started."""
         self._drained: asyncio.Future[None] | None = None
         os.set_blocking(write_fd, False)
         self._watch(self._framed)
@@ -146,7 +149,8 @@ class Channel:
         frame = self._received.popleft()
         self._received_bytes -= len(frame.payload)
         if frame.type in (FrameType.STDOUT, FrameType.STDERR):
-            # Word from the runtime itself while it starts; `receive` has the program's output only after START.
+            # `receive` has the program's output only after START.
+            self.said = (self.said + frame.payload)[-SAID_BYTES:]
             return await self._expect(type)
         if frame.type is not type:
             raise ProtocolError(f"{frame.type.name} where {type.name} was due")

@@ -107,18 +107,22 @@ def test_cancelling_a_run_leaves_nothing(isolate: IsolateBackend) -> None:
     asyncio.run(main())
 
 
-def test_a_boot_that_fails_leaves_nothing(isolate: IsolateBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A runtime that is not there, or says nothing, is a failed start with nothing behind it."""
+def test_a_boot_that_fails_is_seen_at_once_says_why_and_leaves_nothing(
+    isolate: IsolateBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime that is not there, or ends before it has said anything in the channel."""
     guest = isolate._guests[Runtime.NODE]
 
     async def main() -> None:
-        async with isolate.boot(SPEC):
+        # Much less than the time that a start may take.
+        async with asyncio.timeout(isolate._settings.start_timeout_s / 2), isolate.boot(SPEC):
             raise AssertionError("it must not start")
 
-    for command in (["/bin/nothing"], ["/bin/deno", "--version"]):
+    for command, said in ((["/bin/nothing"], "No such file"), (["/bin/deno", "--version"], "deno 2")):
         monkeypatch.setitem(isolate._guests, Runtime.NODE, replace(guest, command=lambda *_, c=command: c))
-        with pytest.raises(StartFailed):
+        with pytest.raises(StartFailed) as failed:
             asyncio.run(main())
+        assert said in failed.value.detail
         assert_nothing_left(isolate)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from caisson.backends.microvm.backend import MicrovmBackend
+from caisson.host.network.slots import Slots
 from caisson.model import Runtime
 from caisson.sandbox.contract import BackendContext, SandboxSpec
 from caisson.settings import Settings
@@ -37,10 +38,10 @@ def patience() -> None:
     be_patient()
 
 
-def make_backend(vmm: str, node: str, folder: Path, **settings: Any) -> MicrovmBackend:
+def make_backend(vmm: str, node: str, folder: Path, slots: Slots | None = None, **settings: Any) -> MicrovmBackend:
     """A backend with a folder of its own; images, kernel and programs are those of the environment."""
     made = Settings(microvm_vmm=vmm, start_timeout_s=240, data_dir=folder / "data", **settings)  # type: ignore[arg-type] # one of the names
-    return MicrovmBackend(BackendContext(node, folder, made))
+    return MicrovmBackend(BackendContext(node, folder, made, slots))
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ class GvisorBackend:
         self._settings = context.settings
         self._node_id = context.node_id
         self._folder = context.node_dir / "gvisor"
-        self._living = Living(self._folder / "sandboxes", self._node_id, self._settings.jail_uid_base)
+        self._living = Living(self._folder / "sandboxes", self._settings.jail_uid_base)
         self._roots = Roots(self._settings)
         self._slots = context.slots
         self._binaries = Binaries(context.node_dir / "go", self._settings.go_cache_mb << 20)

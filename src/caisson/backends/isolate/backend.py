@@ -43,7 +43,7 @@ class IsolateBackend:
         self._guests: dict[Runtime, Guest] = {}
         self._stage: Stage = NO_STAGE
         self._tree: Tree | None = None
-        self._living = Living(self._sandboxes, self._node_id, self._settings.jail_uid_base)
+        self._living = Living(self._sandboxes, self._settings.jail_uid_base)
         self._live = 0
 
     async def probe(self) -> Capabilities:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 
@@ -18,17 +18,17 @@ from caisson.backends.leftovers import remove_folder, write_state, write_user
 from caisson.errors import StartFailed
 from caisson.host.cgroup import CgroupError, Limits
 from caisson.host.jailed import Jailed, JailNotBuilt
+from caisson.host.pidfd import Followed
 from caisson.host.pipes import Feeder, Fifos, enlarge
 from caisson.host.process import CommandFailed, start
 from caisson.host.shield import Teardown, uninterrupted
-from caisson.sandbox.channel import Channel, ChannelClosed
+from caisson.sandbox.channel import SAID_BYTES, Channel, ChannelClosed
 from caisson.sandbox.contract import SandboxSpec
 from caisson.sandbox.protocol import NONCE_BYTES, FrameType, ProtocolError
 
 logger = structlog.get_logger(__name__)
 
 _EMPTY_S = 5.0
-_WORDS_BYTES = 4096
 
 
 @asynccontextmanager
@@ -58,16 +58,32 @@ async def _boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float,
     try:
         async with asyncio.timeout(timeout_s):
             inner = await jailed.inner()
-            # The guest boots meanwhile, and will not begin with user code before it is told to.
-            await uninterrupted(asyncio.to_thread(place.group.attach, inner.pid))
-            await channel.handshake(nonce, timeout_s)
-    except (TimeoutError, ProtocolError, ChannelClosed, JailNotBuilt) as error:
+            with _seen_to_die(inner, fifos):
+                # The guest boots meanwhile, and will not begin with user code before it is told to.
+                await uninterrupted(asyncio.to_thread(place.group.attach, inner.pid))
+                await channel.handshake(nonce, timeout_s)
+    except (TimeoutError, ProtocolError, ChannelClosed, JailNotBuilt, CgroupError) as error:
         await jailed.kill()
         why = f"not ready within {timeout_s:g} s" if isinstance(error, TimeoutError) else str(error)
         raise StartFailed("the sandbox did not start", detail=await _last_words(place, channel, why)) from error
     fifos.connected()
     write_state(place.folder, jailed.pids, place.group.paths)
     return IsolateSandbox(place, spec, jailed, inner, channel, stdin)
+
+
+@contextmanager
+def _seen_to_die(guest: Followed, fifos: Fifos) -> Iterator[None]:
+    """Have the channel end with its guest, which may die before it has opened its ends of the FIFOs."""
+
+    async def release() -> None:
+        await guest.wait()
+        fifos.release()
+
+    watching = asyncio.get_running_loop().create_task(release())
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 def _open_channel(place: Place, teardown: Teardown) -> tuple[Fifos, Channel]:
@@ -120,11 +136,11 @@ def _launch(
 
 async def _last_words(place: Place, channel: Channel, why: str) -> str:
     """Why there is no sandbox, and what the chain wrote before it failed, for the log."""
-    words = b""
+    words = channel.said
     async with asyncio.timeout(_EMPTY_S):
-        while len(words) < _WORDS_BYTES and (frames := await channel.remainder()):
+        while len(words) < SAID_BYTES and (frames := await channel.remainder()):
             words += b"".join(frame.payload for frame in frames)
-    said = words[:_WORDS_BYTES].decode("utf-8", "replace").strip()
+    said = words[-SAID_BYTES:].decode("utf-8", "replace").strip()
     return f"{place.id}: {why}: {said}" if said else f"{place.id}: {why}"
 
 

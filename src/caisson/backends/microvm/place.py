@@ -27,7 +27,7 @@ class Places:
     def __init__(self, node_id: str, sandboxes: Path, uid_base: int) -> None:
         self.sandboxes = sandboxes
         self._tree_name = f"{node_id}-microvm"
-        self._living = Living(sandboxes, node_id, uid_base)
+        self._living = Living(sandboxes, uid_base)
         self._tree: Tree | None = None
         self._live = 0
 
