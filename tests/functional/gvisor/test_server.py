@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from caisson.images.catalog import Catalog
 from tests.helpers.leaks import assert_nothing_left
 from tests.helpers.oci_images import Entry, make_image, make_layer, need_oci_tools, push
-from tests.helpers.processes import descendants
+from tests.helpers.processes import Process, descendants
 from tests.helpers.registry import running_registry
 from tests.helpers.runs import events, logs, outcome, run, submit, text_of, wait
 from tests.helpers.server import Server, wait_until
@@ -145,6 +146,26 @@ def test_a_workload_with_a_network_has_one_of_its_own_and_never_reaches_this_hos
         assert alone["output"] == [["lo"], []]
     server.stop()
     assert not [path.name for path in Path("/run/netns").glob(f"*{server.node_id}*")]
+
+
+@pytest.mark.parametrize("part", ["runsc", "gofer", "sentry", "stub"])
+def test_whatever_of_a_sandbox_is_killed_its_workload_ends_as_crashed(start: Start, part: str) -> None:
+    """Also what gVisor itself would wait for until the workload's time is over."""
+    server = start(backends="gvisor")
+    with server.client() as http:
+        code = "import time\ndef handler(input):\n    print('on', flush=True)\n    time.sleep(50)"
+        workload_id = submit(http, runtime="python", code=code, resources={"timeout_s": 50})
+        next(events(http, workload_id))
+        (outer,) = [each for each in descendants(server.process.pid) if each.parent == server.process.pid]
+        inside = descendants(outer.pid)
+        parts = {"gofer" if is_gofer(each) else "sentry": each for each in inside if each.parent == outer.pid}
+        parts |= {"runsc": outer, "stub": max(inside - {*parts.values()}, key=lambda each: each.pid)}
+        os.kill(parts[part].pid, signal.SIGKILL)
+        assert outcome(wait(http, workload_id, 25)) == ("failed", "sandbox_crashed")
+
+
+def is_gofer(process: Process) -> bool:
+    return Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(b"runsc-gofer")
 
 
 def test_after_sigkill_of_the_server_nothing_of_its_sandboxes_is_left(start: Start) -> None:

@@ -17,6 +17,7 @@ from caisson.host.pidfd import Followed
 from caisson.host.process import Process
 
 _PATIENCE_S = 2.0
+_SIGKILL_BIT = 1 << signal.SIGKILL - 1
 # Each process enters by itself: a thread that moves itself does not make the kernel wait for all others, as moving a
 # process does (cgroup_attach_lock in the kernel). `runsc` and all below are born inside.
 _ENTER = 'while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; exec "$@"'
@@ -34,6 +35,7 @@ class Processes:
     def __init__(self, outer: Process) -> None:
         self._outer = outer
         self._inner: dict[int, Followed] = {}
+        self._stubs = set[int]()
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -44,6 +46,29 @@ class Processes:
     def ended(self) -> bool:
         """True once the outer process has ended."""
         return self._outer.ended
+
+    @property
+    def lacking(self) -> bool:
+        """True once one of those below has ended, without which the others wait for ever."""
+        return any(inner.ended for inner in self._inner.values())
+
+    def killed_below(self) -> set[int]:
+        """Processes of the sandbox's, at any depth, that were killed and are still there.
+
+        gVisor takes leave at once of those that it ends itself, so what stays was killed by somebody else: by the
+        kernel for want of memory, or by root. Traced as it is, it does not even die, and what ran in it never goes on.
+        """
+        if not self._stubs:
+            # The first is the parent of the others. Asked for once: the sentry has many threads, and each is a file.
+            self._stubs = {stub for pid in self._inner for stub in children(pid)}
+        found, waiting = set[int](), list(self._stubs)
+        while waiting:
+            pid = waiting.pop()
+            if is_killed(pid):
+                found.add(pid)
+            else:
+                waiting += children(pid)
+        return found
 
     def look(self) -> None:
         """Get hold of the processes below the outer one."""
@@ -87,6 +112,18 @@ class Processes:
         for inner in self._inner.values():
             inner.close()
         await self._outer.close()
+
+
+def is_killed(pid: int) -> bool:
+    """True for a process that SIGKILL waits for, or that is dead and was not waited for; see proc(5)."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            name, _, value = line.partition(":\t")
+            if name == "State" and value.startswith("Z"):
+                return True
+            if name == "ShdPnd":
+                return bool(int(value, 16) & _SIGKILL_BIT)
+    return False
 
 
 def children(pid: int) -> set[int]:

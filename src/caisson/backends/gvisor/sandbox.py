@@ -94,7 +94,7 @@ class GvisorSandbox:
 
     async def ping(self, timeout_s: float) -> bool:
         """See `Sandbox.ping`."""
-        return await self._channel.ping(timeout_s)
+        return not self._processes.lacking and await self._channel.ping(timeout_s)
 
     def usage(self) -> Usage:
         """See `Sandbox.usage`."""
@@ -121,7 +121,7 @@ class GvisorSandbox:
             raise StartFailed("the sandbox could not be given its limits", detail=f"{self.id}: {error}") from error
         self._meter.begin()
         ask = self._control.ask if self._control is not None else _ask_nobody
-        self._watch = Watch(resources, self.folder / "logs", ask, self._processes.kill_inner)
+        self._watch = Watch(resources, self.folder / "logs", ask, self._processes)
         try:
             async with aclosing(self._carry_out(job)) as events:
                 async for event in events:

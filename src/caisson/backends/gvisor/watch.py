@@ -10,10 +10,13 @@ from enum import Enum
 from pathlib import Path
 
 from caisson.backends.gvisor.control import Held
+from caisson.backends.gvisor.processes import Processes
 from caisson.host.cgroup import Group
 from caisson.model import Resources, Usage
 
 WATCH_S = 0.1
+KILLED_EVERY = 10
+"""Every so many looks it is also seen whether parts of the sandbox were killed, for which all of them are looked at."""
 _MOST_LOG_BYTES = 8 << 20
 _MIB = 1 << 20
 
@@ -26,20 +29,23 @@ class Excess(Enum):
 
 
 class Watch:
-    """Looks at a running sandbox ten times a second, and has it ended when it holds more than it was given.
+    """Looks at a running sandbox ten times a second, and has it ended when it holds more than it was given, or when a
+    part of it is dead.
 
     A control group stops what gets by in between: memory and files together.
     """
 
-    def __init__(self, resources: Resources, logs: Path, ask: Callable[[], None], end: Callable[[], None]) -> None:
-        """Looks from now on, until `close`. `ask` makes somebody call `heard`, `end` ends the sandbox."""
+    def __init__(self, resources: Resources, logs: Path, ask: Callable[[], None], processes: Processes) -> None:
+        """Looks from now on, until `close`. `ask` makes somebody call `heard`."""
         self.excess: Excess | None = None
         self.peak_bytes = 0
         self._mem_bytes = resources.mem_mb * _MIB
         self._disk_bytes = resources.disk_mb * _MIB
         self._logs = logs
         self._ask = ask
-        self._end = end
+        self._processes = processes
+        self._looks = 0
+        self._killed = set[int]()
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(WATCH_S, self._look)
 
@@ -51,7 +57,7 @@ class Watch:
         elif self.excess is None and held.files > self._disk_bytes:
             self.excess = Excess.DISK
         if self.excess is not None:
-            self._end()
+            self._processes.kill_inner()
 
     def close(self) -> None:
         """Look no more. Idempotent."""
@@ -60,7 +66,17 @@ class Watch:
     def _look(self) -> None:
         self._ask()
         shorten_logs(self._logs)
+        if self._is_broken():
+            self._processes.kill_inner()
         self._timer = self._loop.call_later(WATCH_S, self._look)
+
+    def _is_broken(self) -> bool:
+        self._looks += 1
+        if self._looks % KILLED_EVERY == 0:
+            before, self._killed = self._killed, self._processes.killed_below()
+            # Seen twice: gVisor may just have been about to wait for it.
+            return bool(before & self._killed)
+        return self._processes.lacking
 
 
 class Meter:
