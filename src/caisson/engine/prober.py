@@ -62,15 +62,15 @@ class Prober:
         backend, before = self._backends[isolation], self.found.get(isolation)
         try:
             found = await backend.probe()
+            warm = backend.warm() if found.available else {}
         except Exception as error:
             # One backend's mistake must not keep the others from serving.
             logger.exception("backend failed its probe", isolation=isolation)
-            found = Capabilities(isolation, available=False, reason=f"its probe failed: {error!r}")
+            found, warm = Capabilities(isolation, available=False, reason=f"its probe failed: {error!r}"), {}
         # What works is not taken away because one more look at it did not go well.
         if before is not None and (found == before or (before.available and not found.available)):
             return
         self.found[isolation] = found
         logger.info("backend probed", isolation=isolation, available=found.available, reason=found.reason)
-        if found.available:
-            for spec, target in backend.warm().items():
-                self._pools.keep_warm(backend, spec, target)
+        for spec, target in warm.items():
+            self._pools.keep_warm(backend, spec, target)
