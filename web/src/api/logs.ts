@@ -28,7 +28,7 @@ export function useLogStream(id: string, onDone?: () => void): LogStream {
       onEvents: (events) => {
         for (const event of events) {
           if (event.name === "done") {
-            store.tell();
+            store.tellNow();
             setProgress((before) => ({ ...before, done: JSON.parse(event.data) as Done }));
             onDone?.();
             return true;

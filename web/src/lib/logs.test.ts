@@ -16,6 +16,21 @@ test("lines are kept once, in order, and a gap is noticed", () => {
   expect(store.slice(1, 3)).toBe("line 1\nline 2\n");
 });
 
+test("listeners hear of lines later and together, but at once before they hear that there are no more", async () => {
+  const store = new LogStore("x");
+  const heard: number[] = [];
+  store.subscribe(() => heard.push(store.shown()));
+  for (const seq of [0, 1]) {
+    store.add(line(seq));
+    store.tell();
+  }
+  expect(store.shown()).toBe(0);
+  store.tellNow();
+  expect(store.shown()).toBe(2);
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  expect(heard).toEqual([2]);
+});
+
 test("folded lines take as many rows as they need", () => {
   const lengths = [5, 25, 0, 10];
   const folding = new Folding(10, (at) => lengths[at] ?? 0);

@@ -53,14 +53,16 @@ export class LogStore {
   readonly tell = (): void => {
     if (this.scheduled) return;
     this.scheduled = true;
-    const now = () => {
-      this.scheduled = false;
-      if (this.told === this.texts.length) return;
-      this.told = this.texts.length;
-      for (const listener of this.listeners) listener();
-    };
-    if (typeof requestAnimationFrame === "function" && !document.hidden) requestAnimationFrame(now);
-    else setTimeout(now, 100);
+    if (typeof requestAnimationFrame === "function" && !document.hidden) requestAnimationFrame(this.tellNow);
+    else setTimeout(this.tellNow, 100);
+  };
+
+  /** Tells listeners at once: nobody may hear that a log is over before all of its lines. */
+  readonly tellNow = (): void => {
+    this.scheduled = false;
+    if (this.told === this.texts.length) return;
+    this.told = this.texts.length;
+    for (const listener of this.listeners) listener();
   };
 
   readonly subscribe = (listener: () => void): (() => void) => {
