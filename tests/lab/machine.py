@@ -60,6 +60,9 @@ class Lab:
             kind, data = self._frame()
             if kind == b"x":
                 return int(data), output.decode("utf-8", "replace")
+            if kind == b"h":
+                # Emulated virtualisation has faults of its own, which can bring the lab's kernel down.
+                raise LabUnavailable(f"the lab started anew; its console ends with:\n{self.console[-3000:]}")
             output += data
             if out is not None:
                 out(data)
