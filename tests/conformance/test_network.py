@@ -19,25 +19,13 @@ from tests.helpers.netns import (
     World,
     in_namespace,
     need_namespaces,
+    reach_program,
     small_world,
 )
 from tests.helpers.runs import Answer, outcome, run
 from tests.helpers.server import Server, running_server
 
-REACH = """
-import socket
-
-def reach(place):
-    host, _, port = place.partition(":")
-    try:
-        with socket.create_connection((host, int(port or 80)), timeout=3) as connection:
-            return connection.recv(100).decode()
-    except OSError as error:
-        return "not reached"
-
-def handler(places):
-    return {place: reach(place) for place in places}
-"""
+REACH = reach_program(timeout_s=3)
 NEVER = [HOST_ADDRESS, HOST_PRIVATE, "169.254.169.254", "127.0.0.1:8080", "192.0.0.1", "10.1.2.3", "192.168.7.7"]
 REACHED = f"1.2.3.4 {HOST_ADDRESS}"
 

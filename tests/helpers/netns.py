@@ -103,6 +103,24 @@ def connect(namespace: str | Path, address: str, port: int = 80, timeout_s: floa
     return in_namespace(namespace, work)
 
 
+def reach_program(timeout_s: float) -> str:
+    """A function in Python: what each place in its input (`host` or `host:port`) says, or `not reached`."""
+    return f"""
+import socket
+
+def reach(place):
+    host, _, port = place.partition(":")
+    try:
+        with socket.create_connection((host, int(port or 80)), timeout={timeout_s}) as connection:
+            return connection.recv(100).decode()
+    except OSError as error:
+        return "not reached"
+
+def handler(places):
+    return {{place: reach(place) for place in places}}
+"""
+
+
 def datagram(namespace: str | Path, address: str, port: int = 80, timeout_s: float = 1.0) -> str:
     """As `connect`, with one datagram."""
 

@@ -38,7 +38,7 @@ class Prober:
                 group.create_task(self._probe(isolation))
 
     async def keep(self) -> None:
-        """Probe again what lacks something: soon after images came or went, else ever more seldom. Never returns.
+        """Probe again what lacks something, ever more seldom; and all, soon after images came or went. Never returns.
 
         A host that was busy, or a disk that was full, when the server started must not cost an isolation for good.
         """
@@ -48,12 +48,14 @@ class Prober:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             seen, images = images, await asyncio.to_thread(self._catalog.current)
-            if seen != images:
+            changed = seen != images
+            if changed:
                 pause_s = AGAIN_AFTER_S
             elif monotonic() < due:
                 continue
             for isolation, found in list(self.found.items()):
-                if not found.available or found.missing:
+                # What works says which images it works with.
+                if changed or not found.available or found.missing:
                     await self._probe(isolation)
             due = monotonic() + pause_s
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

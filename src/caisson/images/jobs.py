@@ -59,7 +59,6 @@ class ImageJobs:
         self._keys = settings.images_keys
         self._jobs: dict[str, _Entry] = {}
         self._turn = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
 
     @asynccontextmanager
@@ -78,8 +77,9 @@ class ImageJobs:
     def stop(self) -> None:
         """Accept no more jobs and cancel those that are not done; each is over when it has cleaned up."""
         self._group = None
-        for task in list(self._tasks):
-            task.cancel()
+        for entry in self._jobs.values():
+            if entry.task is not None:
+                entry.task.cancel()
 
     async def list(self) -> ImageList:
         """The images here, what can be built, and the jobs."""
@@ -152,8 +152,6 @@ class ImageJobs:
         )
         entry = self._jobs[view.id] = _Entry(view)
         entry.task = self._group.create_task(self._work(entry, work))
-        self._tasks.add(entry.task)
-        entry.task.add_done_callback(self._tasks.discard)
         self._forget()
         return view
 

@@ -17,25 +17,13 @@ from tests.helpers.netns import (
     World,
     namespaces,
     need_namespaces,
+    reach_program,
     small_world,
 )
 from tests.lab.inside.conftest import SPEC, make_backend
 from tests.lab.inside.test_kvm import events_of, job, programs, result_of
 
-REACH = """
-import socket
-
-def reach(place):
-    host, _, port = place.partition(":")
-    try:
-        with socket.create_connection((host, int(port or 80)), timeout=20) as connection:
-            return connection.recv(100).decode()
-    except OSError as error:
-        return "not reached"
-
-def handler(places):
-    return {place: reach(place) for place in places}
-"""
+REACH = reach_program(timeout_s=20)
 pytestmark = pytest.mark.timeout(900)
 
 

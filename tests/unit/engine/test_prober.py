@@ -93,13 +93,14 @@ def test_what_works_is_not_taken_away_and_what_works_whole_not_probed_again(cata
     asyncio.run(main())
 
 
-def test_images_that_come_are_seen_however_seldom_it_is_tried(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("answer", [BAD, GOOD])
+def test_images_that_come_are_seen_by_what_works_and_by_what_does_not(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, answer: Capabilities
 ) -> None:
     monkeypatch.setattr(prober, "AGAIN_AFTER_S", 3_600)
 
     async def main() -> None:
-        backend = Moody(BAD)
+        backend = Moody(answer)
         async with probing(backend, catalog):
             await asyncio.sleep(0.1)
             assert backend.probes == 1

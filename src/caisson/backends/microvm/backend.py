@@ -32,7 +32,6 @@ from caisson.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
-"""The guest image of each runtime."""
 TEMPLATE_S = 120.0
 """Longest it may take to make a template, on whatever busy machine."""
 UID_OFFSET = 20_000
