@@ -3,6 +3,9 @@ import type { WorkloadSpec } from "@/api/types";
 import { Exact, toJson } from "./exact";
 import { DEFAULT_FILE } from "./spec";
 
+/** What the files of a draft are called when they are downloaded. */
+export const DOWNLOAD = "project.tar.gz";
+
 /** For a POSIX shell: quoted if anything in it means something there. */
 export function shellQuote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
@@ -21,12 +24,11 @@ export function asCurl(spec: WorkloadSpec, server: string, archive: string | nul
   return `curl ${server}/v1/workloads --json ${shellQuote(body)}`;
 }
 
-/** The same for the command, which reads the files from the folder they are downloaded to. */
+/** The same for the command, which takes several files as they are downloaded. */
 export function asCommand(spec: WorkloadSpec, server: string, archive: string | null): string {
   const words = ["caisson run"];
   if (spec.image) words.push(`--image ${shellQuote(spec.image)}`);
-  else if (archive) words.push(shellQuote(archive));
-  else if (spec.files) words.push("project/");
+  else if (archive || spec.files) words.push(shellQuote(archive ?? DOWNLOAD));
   else words.push(shellQuote(spec.entrypoint ?? DEFAULT_FILE[spec.runtime]));
   if (archive || spec.files || spec.image) words.push(`--runtime ${spec.runtime}`);
   if (spec.entrypoint && (archive || spec.files)) words.push(`--entrypoint ${shellQuote(spec.entrypoint)}`);

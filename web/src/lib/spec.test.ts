@@ -66,6 +66,7 @@ test("snippets quote what shells and Python would read otherwise", () => {
   const spec = buildSpec({ ...draft, isolation: "gvisor", env: "A=b c" }).spec;
   expect(asCurl(spec, "http://h", null)).toContain("curl http://h/v1/workloads --json '{");
   expect(asCommand(spec, "http://127.0.0.1:8080", null)).toContain("--isolation gvisor");
+  expect(asCommand({ ...spec, code: undefined, files: { "main.ts": "1", "x.ts": "2" } }, "", null)).toContain("caisson run \\\n  project.tar.gz");
   expect(asCommand(spec, "http://127.0.0.1:8080", null)).toContain("--env 'A=b c'");
   expect(asPython(spec, "http://h", null)).toContain('runtime="python",');
   expect(asPythonValue({ a: [true, null, 'x"y'] }, 0)).toBe('{\n    "a": [True, None, "x\\"y"],\n}');

@@ -18,6 +18,7 @@ import { chosen, dropped } from "@/lib/incoming";
 import type { LogStore } from "@/lib/logstore";
 import { goQuery, usePlace } from "@/lib/router";
 import { save } from "@/lib/save";
+import { DOWNLOAD } from "@/lib/snippets";
 import { buildSpec, runtimeOf } from "@/lib/spec";
 import { gzip, packTar } from "@/lib/tar";
 import { lastLines, markers, spotsIn, type Spot } from "@/lib/traceback";
@@ -102,7 +103,7 @@ export default function NewPage() {
     setTrouble(null);
     coming.then(actions.add, (error: Error) => setTrouble(`It cannot be read: ${error.message}`));
   };
-  const download = async () => save("project.tar.gz", [await gzip(packTar(draft.files, Math.floor(Date.now() / 1000)))], "application/gzip");
+  const download = async () => save(DOWNLOAD, [await gzip(packTar(draft.files, Math.floor(Date.now() / 1000)))], "application/gzip");
   const pickRuntime = (runtime: Runtime) => {
     const untouched = EXAMPLES.some((example) => JSON.stringify(example.files) === JSON.stringify(draft.files));
     if (untouched || Object.keys(draft.files).length === 0) load({ ...draftOf(exampleFor(runtime)), isolation: draft.isolation });
