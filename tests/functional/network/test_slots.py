@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from caisson.host.network import host
-from caisson.host.network.gate import Kind, NetworkError
+from caisson.host.network import gate, host
+from caisson.host.network.gate import Kind, NetworkError, Plan, make_gate
 from caisson.host.network.namespace import listening_sockets
 from caisson.host.network.rules import host_table
 from caisson.host.network.slots import Slot, Slots
@@ -102,6 +102,30 @@ def test_many_at_once_are_alike_inside_and_each_keeps_to_its_own(world: World) -
     assert {answer for _, answer in found} == {f"1.2.3.4 {HOST_ADDRESS}"}
     assert len({slot.host_device for slot, _ in found}) == len(found)
     assert len({(slot.address, slot.mac, slot.gateway, slot.resolv_conf) for slot, _ in found}) == 1
+
+
+def test_a_number_that_another_server_took_meanwhile_stays_that_servers(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(f"late-{os.getpid()}-", LINKS)
+
+    async def main() -> tuple[set[str], set[str]]:
+        quicker = await make_gate(Plan(f"quick-{os.getpid()}-", LINKS), iter([7]), Kind.VETH)
+        # As if both had looked before either made it.
+        monkeypatch.setattr(gate, "_exists", lambda _device: False)
+        slower = await make_gate(plan, iter([7, 8]), Kind.VETH)
+        both = devices(world.host).values()
+        await slower.teardown.close()
+        with pytest.raises(NetworkError, match="all"):
+            await make_gate(plan, iter([7]), Kind.VETH)
+        one = devices(world.host).values()
+        await quicker.teardown.close()
+        return set(both), set(one)
+
+    both, one = world.run(main)
+    assert {"caisson7", "caisson8"} <= both
+    assert "caisson7" in one
+    assert "caisson8" not in one
 
 
 def begin_and_kill(command: list[str]) -> None:

@@ -34,6 +34,9 @@ DNS_PORT = 53
 INNER = "-in"
 """Ends the name of a sandbox's own namespace, which else is its gate's."""
 _ATTEMPTS = 64
+_TAKEN = "File exists"
+_NO_DEVICE = "Cannot find device"
+"""What ip(8) says."""
 
 
 class NetworkError(CaissonError):
@@ -171,7 +174,7 @@ async def _claim(plan: Plan, numbers: Iterator[int], teardown: Teardown) -> tupl
         if _exists(device) or (FOLDER / name).exists() or (FOLDER / f"{name}{INNER}").exists():
             continue
         await _add_namespace(name, teardown)
-        teardown.push(partial(_remove_device, device))
+        teardown.push(partial(_cut_off, name))
         host_address, _ = plan.link(number)
         commands = (
             f"link add {device} type veth peer name {rules.UPLINK} netns {name}",
@@ -180,10 +183,10 @@ async def _claim(plan: Plan, numbers: Iterator[int], teardown: Teardown) -> tupl
         )
         try:
             await _batch(None, *commands)
-        except CommandFailed:
+        except CommandFailed as error:
             await teardown.close()
-            # Another server may have been quicker; any other failure comes back, and is not to be tried for ever.
-            if attempt >= _ATTEMPTS or not _exists(device):
+            # Another server was quicker; any other failure comes back, and is not to be tried for ever.
+            if attempt >= _ATTEMPTS or _TAKEN not in error.detail:
                 raise
             continue
         return number, name
@@ -201,12 +204,15 @@ async def remove_namespace(name: str) -> None:
         await run(["ip", "netns", "delete", name])
 
 
-async def _remove_device(name: str) -> None:
-    """Remove a device of the host, and with it its other end; returns when it is gone. Idempotent."""
-    if _exists(name):
-        done = await run(["ip", "link", "delete", name], check=False)
-        if _exists(name):
-            raise NetworkError(f"the device {name} could not be removed", detail=done.stderr.decode("utf-8", "replace"))
+async def _cut_off(name: str) -> None:
+    """Remove the link between a gate and the host; returns when both its ends are gone. Idempotent.
+
+    By the gate's end: a device of the host that bears this gate's number may have been made by another server.
+    """
+    if (FOLDER / name).exists():
+        done = await run(["ip", "-netns", name, "link", "delete", rules.UPLINK], check=False)
+        if done.code and _NO_DEVICE not in (text := done.stderr.decode("utf-8", "replace")):
+            raise NetworkError(f"the link of {name} could not be removed", detail=text)
 
 
 def _exists(device: str) -> bool:
