@@ -23,6 +23,8 @@ from tests.helpers.postgres import Postgres, running_postgres
 from tests.helpers.processes import adopt_orphans, bury_orphans
 from tests.helpers.server import Server, running_server
 
+STANDING: set[int] = set()
+"""Processes of servers that last until the end; what they start and end meanwhile is no test's."""
 UNCHECKED = {"house", "unit"}
 """Folders whose tests start nothing that could be left behind."""
 
@@ -63,6 +65,7 @@ def anyio_backend() -> str:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all the tests that need no settings of their own."""
     with running_server(tmp_path_factory.mktemp("server")) as server:
+        STANDING.add(server.process.pid)
         yield server
 
 
@@ -81,6 +84,7 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server."""
     with running_postgres() as server:
+        STANDING.add(server.pid)
         yield server
 
 
@@ -114,7 +118,7 @@ def leak_check(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         yield
         return
     shared: Server | None = request.getfixturevalue("server") if "server" in request.fixturenames else None
-    apart_from = frozenset({shared.process.pid} if shared else ())
+    apart_from = frozenset(STANDING)
     if "other_processes" in request.fixturenames:
         apart_from |= request.getfixturevalue("other_processes")
     marker = str(tmp_path_factory.getbasetemp())

@@ -29,6 +29,7 @@ class Postgres:
 
     folder: Path
     programs: Path
+    pid: int
 
     def new_database(self) -> str:
         """The SQLAlchemy URL of a new, empty database."""
@@ -71,11 +72,14 @@ def running_postgres() -> Iterator[Postgres]:
             "listen_addresses=",
             "-c",
             "fsync=off",
+            # With a database for each test it would start a process for one of them ten times a second.
+            "-c",
+            "autovacuum=off",
         ]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, cwd=folder, user=account, stdout=log, stderr=log)
         try:
-            server = Postgres(folder, programs)
+            server = Postgres(folder, programs, process.pid)
             wait_until(
                 lambda: process.poll() is not None or server.is_up(), "PostgreSQL to take connections", START_TIMEOUT_S
             )
