@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import structlog
@@ -32,6 +32,7 @@ from caisson.host.network.slots import Slots
 from caisson.images.jobs import ImageJobs
 from caisson.sandbox.contract import BackendContext
 from caisson.settings import Settings, is_loopback, split_listen, split_server
+from caisson.store.claim import DatabaseInUse, only_server
 from caisson.store.store import Store, open_store
 
 logger = structlog.get_logger(__name__)
@@ -124,7 +125,11 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
     for folder in (node_dir, settings.data_dir / "uploads"):
         folder.mkdir(mode=0o700, exist_ok=True)
     with _be_the_only(node_id), running(node_dir) as left:
-        async with _slots(settings, node_id).open() as slots, open_store(settings.store_url) as store:
+        async with (
+            _slots(settings, node_id).open() as slots,
+            _only_server(settings.store_url),
+            open_store(settings.store_url) as store,
+        ):
             backends = load_backends(settings.backends, BackendContext(node_id, node_dir, settings, slots))
             host, _ = split_listen(settings.listen)
             if not is_loopback(host) and settings.oidc_issuer is None and not await store.list_keys():
@@ -161,8 +166,9 @@ async def _sweeping(store: Store, settings: Settings) -> AsyncIterator[None]:
             await asyncio.sleep(SWEEP_EVERY_S)
             try:
                 removed = await store.sweep(settings)
-            except CaissonError as error:
-                logger.error("old workloads could not be removed", error=error.detail)
+            except Exception as error:
+                # The server goes on, whatever it was.
+                logger.error("old workloads could not be removed", error=getattr(error, "detail", repr(error)))
             else:
                 logger.info("swept", removed=removed)
 
@@ -180,6 +186,19 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
+        yield
+
+
+@asynccontextmanager
+async def _only_server(url: str) -> AsyncIterator[None]:
+    async with AsyncExitStack() as held:
+        try:
+            await held.enter_async_context(only_server(url))
+        except DatabaseInUse as error:
+            raise StartupError(
+                error.message,
+                "stop it, or choose another CAISSON_DATABASE_URL; one whose machine died lets go within half a minute",
+            ) from error
         yield
 
 
@@ -241,6 +260,7 @@ def _listen(address: str) -> Iterator[socket.socket]:
 
 def _node_id(data_dir: Path) -> str:
     path = data_dir / "node-id"
-    if not path.exists():
+    # Empty where a server was killed while it wrote it.
+    if not path.exists() or not path.read_text().strip():
         path.write_text(f"node-{str(ULID())[-10:].lower()}\n")
     return path.read_text().strip()

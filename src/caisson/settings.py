@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -56,13 +57,15 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir)
     """Folder for the database, uploads and sandboxes. One server at a time."""
     database_url: str | None = None
-    """SQLAlchemy URL of the store (`sqlite:///…` or `postgresql+psycopg://…`). Default: SQLite in the data folder."""
+    """SQLAlchemy URL of the store (`sqlite:///…` or `postgresql+psycopg://…`), one server's alone. Default: SQLite in the
+    data folder."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity that is logged."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto` is `console` on a terminal and `json` elsewhere."""
     node_id: str | None = None
-    """Name of this node, another for each server. Default: made once and kept in the data folder."""
+    """Name of this node, another for each server: at most 40 letters, digits, `-` and `_`. Default: made once and kept
+    in the data folder."""
 
     backends: Annotated[tuple[str, ...], NoDecode] = ("isolate", "gvisor", "microvm")
     """Backends to load, by entry-point name, separated by commas."""
@@ -207,6 +210,14 @@ class Settings(BaseSettings):
     @classmethod
     def _check_listen(cls, value: str) -> str:
         split_listen(value)
+        return value
+
+    @field_validator("node_id")
+    @classmethod
+    def _check_node_id(cls, value: str | None) -> str | None:
+        # Control groups, namespaces and rules bear it, with more behind a full stop.
+        if value and not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", value):
+            raise ValueError("a node's name is 1 to 40 letters, digits, - and _")
         return value
 
     @field_validator(

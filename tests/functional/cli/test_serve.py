@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.helpers.command import Ended, caisson
 from tests.helpers.server import Server, free_port
@@ -47,6 +50,24 @@ def test_a_node_that_another_server_on_this_host_is(start_server: Callable[..., 
     assert_told(ended, server.node_id, "another server", "CAISSON_NODE_ID")
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_database_that_another_server_uses(
+    kind: str, request: pytest.FixtureRequest, start_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres").new_database()
+    else:
+        url = f"sqlite:///{tmp_path / 'shared.db'}"
+    server = start_server(database_url=url)
+    settings = {"CAISSON_LISTEN": f"127.0.0.1:{free_port()}", "CAISSON_DATABASE_URL": url}
+    ended = caisson("serve", "--data-dir", tmp_path / "another", cwd=tmp_path, **settings)
+    assert_told(ended, "another server uses the database", "CAISSON_DATABASE_URL")
+    # However it ends, the next one has it at once.
+    server.signal(signal.SIGKILL)
+    server.wait()
+    start_server("next", database_url=url)
+
+
 def test_an_address_that_others_reach_without_any_key(tmp_path: Path) -> None:
     address = f"0.0.0.0:{free_port()}"
     ended = caisson("serve", "--listen", address, "--data-dir", tmp_path / "data", cwd=tmp_path)
@@ -59,6 +80,11 @@ def test_a_listen_address_that_is_none(tmp_path: Path) -> None:
 
 def test_a_setting_that_is_wrong_is_named(tmp_path: Path) -> None:
     assert_told(caisson("serve", cwd=tmp_path, CAISSON_QUEUE_LIMIT="many"), "CAISSON_QUEUE_LIMIT")
+
+
+@pytest.mark.parametrize("name", ["a.b", "../up", "x" * 41])
+def test_a_node_name_that_is_none(name: str, tmp_path: Path) -> None:
+    assert_told(caisson("serve", cwd=tmp_path, CAISSON_NODE_ID=name), "CAISSON_NODE_ID", "40 letters")
 
 
 def test_a_backend_that_is_not_installed(tmp_path: Path) -> None:
