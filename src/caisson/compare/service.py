@@ -248,9 +248,11 @@ class Benchmarks:
                 ),
             )
             run.tell()
-            run.results += await bench.measure(step)
+            results = [*run.results, *await bench.measure(step)]
             done += step.runs
-            await self._store.save_benchmark(run.head, run.results)
+            await self._store.save_benchmark(run.head, results)
+            # Shown only now: what somebody has seen is still there after a crash.
+            run.results = results
             run.tell()
 
 

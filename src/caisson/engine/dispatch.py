@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ from caisson.engine.quotas import Quotas
 from caisson.engine.recovery import lost, runs_again
 from caisson.engine.runner import Runner
 from caisson.errors import CaissonError, StartFailed
+from caisson.host.shield import uninterrupted
 from caisson.model import Isolation, Reason, Status, Workload, WorkloadSpec
 from caisson.store.records import NewWorkload
 from caisson.store.store import Store
@@ -134,7 +135,7 @@ class Dispatcher:
                 if new is not None:
                     committed = self._store.insert(new)
                     if not live.accepted.is_set():
-                        await committed
+                        await self._written(live, committed)
                 live.accepted.set()
                 self._changes.tell(live.tenant, live.workload)
                 ticket = self._admission.enter(live.tenant, live.spec.resources.mem_mb)
@@ -153,8 +154,28 @@ class Dispatcher:
             # One that was deferred still needs its archive, at the next start.
             await discard(live.archive)
 
+    async def _written(self, live: Live, committed: Awaitable[None]) -> None:
+        """Wait until it is on disk, or known not to come there, whoever wants it ended meanwhile: whoever submitted
+        it is told which."""
+
+        async def wait() -> None:
+            await committed
+
+        try:
+            await uninterrupted(wait())
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if live.kill_reason is None or task is None:
+                raise
+            # It is there now, so its end must be written down too, which the runner does when it is cancelled.
+            task.uncancel()
+            task.cancel()
+
 
 async def discard(archive: Path | None) -> None:
-    """Remove an uploaded archive, if there is one."""
+    """Remove an uploaded archive, if there is one; if it cannot be removed, the next start tries again."""
     if archive is not None:
-        await asyncio.to_thread(archive.unlink, missing_ok=True)
+        try:
+            await asyncio.to_thread(archive.unlink, missing_ok=True)
+        except (OSError, RuntimeError) as error:
+            logger.error("an archive could not be removed", archive=archive.name, error=str(error))

@@ -244,15 +244,20 @@ class Pool:
                 self._offer(slot)
                 self.fill()
                 await slot.released.wait()
-        except SandboxError as error:
+        except Exception as error:
+            # Whatever it was: one sandbox must not end all the others.
+            failure = error if isinstance(error, SandboxError) else None
+            if failure is None:
+                logger.exception("a backend made a mistake", isolation=isolation, runtime=runtime)
+                failure = StartFailed("the server made a mistake; its log says more", detail=repr(error))
             if slot is not None:
                 metrics.sandbox_teardowns_failed.labels(isolation).inc()
-                logger.error("sandbox teardown failed", sandbox=slot.sandbox.id, error=error.detail)
+                logger.error("sandbox teardown failed", sandbox=slot.sandbox.id, error=failure.detail)
                 return
             self._failures += 1
             metrics.sandbox_starts_failed.labels(isolation, runtime).inc()
-            logger.warning("sandbox did not start", isolation=isolation, runtime=runtime, error=error.detail)
-            self._blame(error)
+            logger.warning("sandbox did not start", isolation=isolation, runtime=runtime, error=failure.detail)
+            self._blame(failure)
             self.fill()
 
     async def _boot(self, stack: AsyncExitStack) -> Sandbox:

@@ -161,7 +161,8 @@ class ImageJobs:
         while True:
             try:
                 removed = await asyncio.to_thread(collect, self.catalog, keep_days=keep_days, keep_mb=keep_mb)
-            except OSError as error:
+            except Exception as error:
+                # The server goes on, whatever it was.
                 logger.error("old images could not be removed", error=str(error))
             else:
                 for image in removed:

@@ -24,9 +24,10 @@ SPEC = SandboxSpec(Runtime.NODE, mem_mb=64, disk_mb=64)
 
 @dataclass
 class Boots:
-    """A backend whose boots succeed, or fail in the order given, and which counts them."""
+    """A backend whose boots, and whose teardowns, succeed or fail in the order given, and which counts them."""
 
     failures: list[Exception] = field(default_factory=list)
+    bad_ends: list[Exception] = field(default_factory=list)
     delay_s: float = 0
     isolation: Isolation = Isolation.ISOLATE
     name: str = "boots"
@@ -59,6 +60,8 @@ class Boots:
             yield NoopSandbox(spec)
         finally:
             self.open -= 1
+            if self.bad_ends:
+                raise self.bad_ends.pop(0)
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(1, 4))
@@ -142,7 +145,12 @@ def test_a_start_that_fails_once_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failures", "begun"), [([StartFailed("a"), StartFailed("b")], 2), ([Unavailable("never")], 1)]
+    ("failures", "begun"),
+    [
+        ([StartFailed("a"), StartFailed("b")], 2),
+        ([Unavailable("never")], 1),
+        ([OSError("no more descriptors"), RuntimeError("can't start new thread")], 2),
+    ],
 )
 def test_a_start_that_keeps_failing_is_told(
     failures: list[Exception], begun: int, monkeypatch: pytest.MonkeyPatch
@@ -156,6 +164,30 @@ def test_a_start_that_keeps_failing_is_told(
                 async with pools.take(boots, SPEC):
                     pass
         assert boots.begun == begun
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        StartFailed("a"),
+        TimeoutError(),
+        OSError("a"),
+        ExceptionGroup("clean-up failed", [OSError("a"), StartFailed("b")]),
+    ],
+)
+def test_one_that_cannot_be_torn_down_ends_no_other(failure: Exception) -> None:
+    async def scenario() -> None:
+        boots = Boots(bad_ends=[failure])
+        async with Pools(5).open() as pools:
+            async with pools.take(boots, SPEC):
+                async with pools.take(boots, SPEC):
+                    pass
+                await until("open", boots, 1)
+                assert not boots.bad_ends
+            async with pools.take(boots, SPEC):
+                assert boots.begun == 3
 
     asyncio.run(scenario())
 
