@@ -109,7 +109,7 @@ def traces(server: Server) -> dict[str, list[str]]:
     sandboxes = server.data_dir.rglob("sandboxes/*")
     return {
         "processes": [f"{each.name} ({each.pid})" for each in descendants(server.process.pid)],
-        "control groups": cgroups_naming(f"{server.node_id}-microvm"),
+        "control groups": cgroups_naming(f"{server.node_id}.microvm"),
         "mounts": mounts_naming(str(server.folder)) + mounts_naming(server.node_id),
         "folders, disks and chroots": [str(path) for path in sandboxes],
         "temporary files": [str(path) for path in (server.folder / "tmp").rglob("*")],

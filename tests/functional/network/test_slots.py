@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from caisson.host.network import gate, host
-from caisson.host.network.gate import Kind, NetworkError, Plan, make_gate
+from caisson.host.network.gate import Gate, Kind, NetworkError, Plan, make_gate
 from caisson.host.network.namespace import listening_sockets
 from caisson.host.network.rules import host_table
 from caisson.host.network.slots import Slot, Slots
@@ -126,6 +127,87 @@ def test_a_number_that_another_server_took_meanwhile_stays_that_servers(
     assert {"caisson7", "caisson8"} <= both
     assert "caisson7" in one
     assert "caisson8" not in one
+
+
+def test_no_two_gates_of_one_node_have_one_number_however_few_there_are(world: World) -> None:
+    plan = Plan(f"few-{os.getpid()}-", IPv4Network("198.18.0.0/30"))
+
+    async def main() -> list[str]:
+        # All three want the same two, and begin with the same.
+        wanted = [make_gate(plan, iter([0, 1]), Kind.VETH) for _ in range(3)]
+        made = await asyncio.gather(*wanted, return_exceptions=True)
+        for each in made:
+            if isinstance(each, Gate):
+                assert await asyncio.to_thread(in_namespace, each.name, lambda: True)
+                await each.teardown.close()
+        return sorted(each.name if isinstance(each, Gate) else str(each) for each in made)
+
+    assert world.run(main) == [
+        "all 2 links in CAISSON_NETWORK_LINKS are in use",
+        f"few-{os.getpid()}-0",
+        f"few-{os.getpid()}-1",
+    ]
+
+
+def test_servers_that_stop_or_begin_together_leave_the_host_as_the_last_wants_it(world: World) -> None:
+    one, two = f"together-{os.getpid()}", f"apart-{os.getpid()}"
+
+    async def main() -> None:
+        for _ in range(5):
+            await asyncio.gather(host.lay_rules(one, LINKS), host.lay_rules(two, LINKS))
+            assert traces(world) == (set(), True, True)
+            await asyncio.gather(host.lift_rules(one), host.lift_rules(two))
+            assert traces(world) == (set(), False, False)
+        for _ in range(5):
+            await host.lay_rules(one, LINKS)
+            await asyncio.gather(host.lift_rules(one), host.lay_rules(two, LINKS))
+            assert traces(world) == (set(), True, True)
+            await host.lift_rules(two)
+            assert traces(world) == (set(), False, False)
+
+    world.run(main)
+
+
+def test_rules_that_were_laid_when_the_server_was_stopped_are_lifted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay = host.lay_rules
+
+    async def lay_and_be_cancelled(node_id: str, links: IPv4Network) -> None:
+        await lay(node_id, links)
+        raise asyncio.CancelledError
+
+    async def main() -> None:
+        monkeypatch.setattr(host, "lay_rules", lay_and_be_cancelled)
+        async with make_slots().open() as slots:
+            with pytest.raises(asyncio.CancelledError):
+                await slots.take("egress").__aenter__()
+            assert traces(world) == (set(), True, True)
+
+    world.run(main)
+    assert traces(world) == (set(), False, False)
+
+
+def test_a_network_made_ahead_that_fails_ends_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with make_slots(ahead=1).open() as slots:
+            make = gate.make_gate
+
+            async def make_one_and_no_more(plan: Plan, numbers: Iterator[int], kind: Kind) -> Gate:
+                monkeypatch.setattr("caisson.host.network.slots.make_gate", fail)
+                return await make(plan, numbers, kind)
+
+            async def fail(*_: object) -> Gate:
+                failed.set()
+                raise RuntimeError("can't start new thread")
+
+            failed = asyncio.Event()
+            monkeypatch.setattr("caisson.host.network.slots.make_gate", make_one_and_no_more)
+            async with slots.take("egress") as slot:
+                await failed.wait()
+                assert await asyncio.to_thread(connect, slot.netns, "1.2.3.4") == f"1.2.3.4 {HOST_ADDRESS}"
+
+    world.run(main)
 
 
 def begin_and_kill(command: list[str]) -> None:

@@ -212,7 +212,7 @@ class GvisorBackend:
         raise Unavailable("no sandbox comes up: " + "; ".join(failures), fix="see the server's log")
 
     def _node_tree(self) -> Tree:
-        self._tree = self._tree or node_tree(f"{self._node_id}-gvisor")
+        self._tree = self._tree or node_tree(f"{self._node_id}.gvisor")
         return self._tree
 
     def _drop_tree_if_idle(self) -> None:

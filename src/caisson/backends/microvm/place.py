@@ -26,7 +26,8 @@ class Places:
 
     def __init__(self, node_id: str, sandboxes: Path, uid_base: int) -> None:
         self.sandboxes = sandboxes
-        self._tree_name = f"{node_id}-microvm"
+        # With what no node's name can have in it.
+        self._tree_name = f"{node_id}.microvm"
         self._living = Living(sandboxes, uid_base)
         self._tree: Tree | None = None
         self._live = 0

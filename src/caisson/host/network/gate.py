@@ -24,7 +24,7 @@ from caisson.errors import CaissonError
 from caisson.host.network import rules
 from caisson.host.network.namespace import FOLDER, inside, listening_sockets, make_tap, set_kernel
 from caisson.host.process import CommandFailed, run
-from caisson.host.shield import Teardown
+from caisson.host.shield import Teardown, uninterrupted
 
 GUEST_DEVICE = "eth0"
 GUEST_MAC = "02:ca:15:00:00:02"
@@ -101,7 +101,7 @@ class Gate:
 async def make_gate(plan: Plan, numbers: Iterator[int], kind: Kind) -> Gate:
     """Make a gate that lets nothing through yet. Raises NetworkError.
 
-    `numbers` are those to try, and are never two gates' at once while both are being made.
+    `numbers` are those to try; the same may be tried for several gates at once.
     """
     teardown = Teardown()
     try:
@@ -173,8 +173,6 @@ async def _claim(plan: Plan, numbers: Iterator[int], teardown: Teardown) -> tupl
         # A name without a device is a gate of this node that is just being taken away, or was left by a dead process.
         if _exists(device) or (FOLDER / name).exists() or (FOLDER / f"{name}{INNER}").exists():
             continue
-        await _add_namespace(name, teardown)
-        teardown.push(partial(_cut_off, name))
         host_address, _ = plan.link(number)
         commands = (
             f"link add {device} type veth peer name {rules.UPLINK} netns {name}",
@@ -182,10 +180,12 @@ async def _claim(plan: Plan, numbers: Iterator[int], teardown: Teardown) -> tupl
             f"link set {device} addrgenmode none up",
         )
         try:
+            await _add_namespace(name, teardown)
+            teardown.push(partial(_cut_off, name))
             await _batch(None, *commands)
         except CommandFailed as error:
             await teardown.close()
-            # Another server was quicker; any other failure comes back, and is not to be tried for ever.
+            # Another gate or server was quicker; any other failure comes back, and is not to be tried for ever.
             if attempt >= _ATTEMPTS or _TAKEN not in error.detail:
                 raise
             continue
@@ -194,8 +194,17 @@ async def _claim(plan: Plan, numbers: Iterator[int], teardown: Teardown) -> tupl
 
 
 async def _add_namespace(name: str, teardown: Teardown) -> None:
-    teardown.push(lambda: remove_namespace(name))
-    await run(["ip", "netns", "add", name])
+    async def add() -> None:
+        try:
+            await run(["ip", "netns", "add", name])
+        except CommandFailed as error:
+            # Somebody else's is not ours to remove.
+            if _TAKEN not in error.detail:
+                teardown.push(partial(remove_namespace, name))
+            raise
+        teardown.push(partial(remove_namespace, name))
+
+    await uninterrupted(add())
 
 
 async def remove_namespace(name: str) -> None:

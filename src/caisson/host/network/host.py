@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -20,6 +23,8 @@ FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _TABLE = re.compile(r"^table inet (caisson_[0-9a-f]{12})$", re.MULTILINE)
 _LINK = re.compile(rf"^[0-9]+: ({HOST_PREFIX}[0-9]+)@.*\n.* link-netns (\S+)", re.MULTILINE)
 _GUARD = "chain guard {"
+_LOCK = FOLDER.with_name("caisson-network.lock")
+_LOOK_EVERY_S = 0.02
 _LISTING_BYTES = 16 << 20
 _REMOVAL_S = 60.0
 
@@ -27,28 +32,52 @@ _REMOVAL_S = 60.0
 async def lay_rules(node_id: str, links: IPv4Network) -> None:
     """Have the host forward for slots, and guard itself. Raises NetworkError. Idempotent."""
     try:
-        # Off before the first slot of any node on this host, and off again after the last.
-        guard = not _forwards() or _GUARD in "".join([await _rules_of(table) for table in await _tables()])
-        table = f"table inet {host_table(node_id)}"
-        await run(["nft", f"add {table}; delete {table}; {host_rules(node_id, links, guard=guard)}"])
-        if not _forwards():
-            _forward("1")
+        async with _alone():
+            await _lay(node_id, links)
     except (OSError, CommandFailed) as error:
         raise NetworkError(f"the host's own rules could not be set: {error}") from error
+
+
+async def _lay(node_id: str, links: IPv4Network) -> None:
+    # Off before the first slot of any node on this host, and off again after the last.
+    guard = not _forwards() or _GUARD in "".join([await _rules_of(table) for table in await _tables()])
+    table = f"table inet {host_table(node_id)}"
+    await run(["nft", f"add {table}; delete {table}; {host_rules(node_id, links, guard=guard)}"])
+    if not _forwards():
+        _forward("1")
 
 
 async def lift_rules(node_id: str) -> None:
     """Undo `lay_rules`, also of a process that is dead. Raises NetworkError. Idempotent."""
     try:
-        tables, own = await _tables(), host_table(node_id)
-        if own not in tables:
-            return
-        guarded = _GUARD in await _rules_of(own)
-        if guarded and tables == {own}:
-            _forward("0")
-        await run(["nft", f"delete table inet {own}"])
+        async with _alone():
+            await _lift(host_table(node_id))
     except (OSError, CommandFailed) as error:
         raise NetworkError(f"the host's own rules could not be removed: {error}") from error
+
+
+async def _lift(own: str) -> None:
+    tables = await _tables()
+    if own in tables:
+        if tables == {own} and _GUARD in await _rules_of(own):
+            _forward("0")
+        await run(["nft", f"delete table inet {own}"])
+
+
+@asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """Be the only server on this host that looks at the others' rules and acts on what it saw."""
+    lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(_LOOK_EVERY_S)
+        yield
+    finally:
+        os.close(lock)
 
 
 async def remove_slots(names: Collection[str]) -> None:

@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from itertools import count
 from pathlib import Path
 
 import structlog
 
-from caisson.errors import CaissonError
 from caisson.host.network import host
 from caisson.host.network.gate import (
     GATE_MAC,
@@ -31,7 +31,7 @@ from caisson.host.network.namespace import give_tap, inside
 from caisson.host.network.resolver import Resolver, Server, host_servers, resolving
 from caisson.host.network.rules import GATE_ADDRESS, GUEST_ADDRESS, INSIDE, PREFIX_LENGTH, make_policy
 from caisson.host.process import CommandFailed
-from caisson.host.shield import uninterrupted
+from caisson.host.shield import Teardown, uninterrupted
 from caisson.model import Network
 
 logger = structlog.get_logger(__name__)
@@ -122,6 +122,8 @@ class Slots:
         self._group: asyncio.TaskGroup | None = None
         self._left: list[str] = []
         self._laid = False
+        self._to_lift = False
+        """True from the first try to lay the host's rules: one that failed or was cancelled may have laid some."""
         self._lock = asyncio.Lock()
         # Each node begins elsewhere, so that two servers on one machine seldom want the same number.
         first = zlib.crc32(node_id.encode())
@@ -155,7 +157,7 @@ class Slots:
         await host.remove_slots(left)
         async with self._lock:
             # What was laid meanwhile took the place of what was left.
-            if not self._laid:
+            if not self._to_lift:
                 await host.lift_left_rules(self._node_id)
         return sum(not name.endswith(INNER) for name in left)
 
@@ -198,6 +200,7 @@ class Slots:
     async def _lay_rules(self) -> None:
         async with self._lock:
             if not self._laid:
+                self._to_lift = True
                 await host.lay_rules(self._node_id, self._plan.links)
                 self._laid = True
 
@@ -218,19 +221,21 @@ class Slots:
         try:
             # To its end in any case: one that is made must not be forgotten.
             await uninterrupted(make_and_keep())
-        except CaissonError as error:
-            # Whoever needs one next is told.
-            logger.error("no network was made ahead", error=error.detail)
+        except Exception as error:
+            # Whoever needs one next is told; the server goes on, whatever it was.
+            logger.error("no network was made ahead", error=getattr(error, "detail", repr(error)))
         finally:
             self._making[kind] -= 1
 
     async def _close(self) -> None:
+        teardown = Teardown()
+        if self._to_lift:
+            teardown.push(partial(host.lift_rules, self._node_id))
+            self._laid = self._to_lift = False
         for waiting in self._waiting.values():
             while waiting:
-                await waiting.popleft().teardown.close()
-        if self._laid:
-            await host.lift_rules(self._node_id)
-            self._laid = False
+                teardown.push(waiting.popleft().teardown.close)
+        await teardown.close()
 
     async def _try(self) -> tuple[str, str] | None:
         if lacks := host.lacking():
