@@ -22,7 +22,9 @@ def test_example_and_reference_are_what_the_settings_say() -> None:
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_described(name: str) -> None:
-    assert Settings.model_fields[name].description, f"{name} has no docstring"
+    description = Settings.model_fields[name].description
+    assert description, f"{name} has no docstring"
+    assert "\n" not in description, "the example and the reference have a line for each"
 
 
 def test_the_example_uncommented_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
