@@ -57,13 +57,15 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir)
     """Folder for the database, uploads and sandboxes. One server at a time."""
     database_url: str | None = None
-    """SQLAlchemy URL of the store (`sqlite:///…`, `postgresql+psycopg://…`), each server its own. Default: in data_dir."""
+    """SQLAlchemy URL of the store (`sqlite:///…`, `postgresql+psycopg://…`), each server its own. Default: SQLite in
+    the data folder."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity that is logged."""
     log_format: Literal["auto", "json", "console"] = "auto"
     """`auto` is `console` on a terminal and `json` elsewhere."""
     node_id: str | None = None
-    """Name of this node, another for each server: letters, digits, - and _. Default: kept in the data folder."""
+    """Name of this node, another for each server: letters, digits, - and _. Default: made once and kept in the
+    data folder."""
 
     backends: Annotated[tuple[str, ...], NoDecode] = ("isolate", "gvisor", "microvm")
     """Backends to load, by entry-point name, separated by commas."""

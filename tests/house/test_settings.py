@@ -22,9 +22,7 @@ def test_example_and_reference_are_what_the_settings_say() -> None:
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_described(name: str) -> None:
-    description = Settings.model_fields[name].description
-    assert description, f"{name} has no docstring"
-    assert "\n" not in description, "the example and the reference have a line for each"
+    assert Settings.model_fields[name].description, f"{name} has no docstring"
 
 
 def test_the_example_uncommented_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +34,4 @@ def test_the_example_uncommented_changes_nothing(tmp_path: Path, monkeypatch: py
     defaults = Settings()
     (tmp_path / ".env").write_text("\n".join(given))
     assert Settings() == defaults
+    assert [line for line in lines if line and line[0] != "#"] == []
