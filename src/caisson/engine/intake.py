@@ -20,12 +20,13 @@ from caisson.engine.live import Live
 from caisson.engine.quotas import HOURS, Quotas
 from caisson.engine.routing import Route, route
 from caisson.errors import CaissonError, Refusal, Refused
+from caisson.host.shield import uninterrupted
 from caisson.images.oci.claims import Claims
 from caisson.images.oci.reference import parse_reference
 from caisson.model import Isolation, StartKind, Status, Workload, WorkloadSpec
 from caisson.sandbox.contract import Capabilities
 from caisson.sandbox.runtimes import normalise
-from caisson.store.errors import IdempotencyClash, StoreError
+from caisson.store.errors import IdempotencyClash
 from caisson.store.records import NewWorkload
 from caisson.store.store import Store
 from caisson.tenants import AuditEntry
@@ -88,8 +89,9 @@ class Intake:
             spec, chosen = self.decide(submission)
             if spec.image is not None:
                 await self._claim_image(submission.tenant, spec.image)
-        except CaissonError:
-            await discard(submission.archive)
+        except BaseException:
+            # Also of a client that went away meanwhile.
+            await uninterrupted(discard(submission.archive))
             raise
         workload = Workload(
             id=self._new_id(),
@@ -167,8 +169,10 @@ class Intake:
             if monotonic() - self._asked_at < _BUSY_S:
                 try:
                     await self._read_policies()
-                except StoreError as error:
-                    logger.warning("what tenants may use could not be read", error=error.detail)
+                except Exception as error:
+                    # Whatever it was: the next look may do better, and the server goes on.
+                    why = getattr(error, "detail", repr(error))
+                    logger.warning("what tenants may use could not be read", error=why)
 
     async def _refresh_policies(self) -> None:
         self._asked_at = monotonic()

@@ -42,12 +42,12 @@ class Prober:
 
         A host that was busy, or a disk that was full, when the server started must not cost an isolation for good.
         """
-        images = await asyncio.to_thread(self._catalog.current)
+        images = await self._images({})
         pause_s = AGAIN_AFTER_S
         due = monotonic() + pause_s
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            seen, images = images, await asyncio.to_thread(self._catalog.current)
+            seen, images = images, await self._images(images)
             changed = seen != images
             if changed:
                 pause_s = AGAIN_AFTER_S
@@ -59,6 +59,14 @@ class Prober:
                     await self._probe(isolation)
             due = monotonic() + pause_s
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _images(self, before: dict[str, str]) -> dict[str, str]:
+        try:
+            return await asyncio.to_thread(self._catalog.current)
+        except RuntimeError as error:
+            # There may be no more threads just now.
+            logger.warning("the images could not be looked at", error=str(error))
+            return before
 
     async def _probe(self, isolation: Isolation) -> None:
         backend, before = self._backends[isolation], self.found.get(isolation)

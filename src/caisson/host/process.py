@@ -102,9 +102,19 @@ def start(
             process_group=0 if own_group else None,
         )
     except OSError as error:
-        logger.error("command did not start", command=shlex.join(argv), error=str(error))
-        raise CommandFailed(f"{argv[0]} could not be started: {error.strerror}", detail=shlex.join(argv)) from error
-    return Process(popen, argv)
+        raise _not_started(argv, error) from error
+    try:
+        return Process(popen, argv)
+    except OSError as error:
+        # No descriptor was left to hold it by.
+        popen.kill()
+        popen.wait()
+        raise _not_started(argv, error) from error
+
+
+def _not_started(argv: Sequence[str], error: OSError) -> CommandFailed:
+    logger.error("command did not start", command=shlex.join(argv), error=str(error))
+    return CommandFailed(f"{argv[0]} could not be started: {error.strerror}", detail=shlex.join(argv))
 
 
 @asynccontextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 
 import pytest
 
-from caisson.host.process import CommandFailed, run, spawn
+from caisson.host.process import CommandFailed, run, spawn, start
 
 
 def test_output_is_collected_apart_and_capped() -> None:
@@ -35,6 +36,23 @@ def test_a_missing_program_is_a_failure() -> None:
     """Not an OSError from somewhere deep."""
     with pytest.raises(CommandFailed, match="could not be started"):
         asyncio.run(run(["/nowhere/at/all"]))
+
+
+def test_one_that_no_descriptor_is_left_for_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+
+    def none_left(pid: int) -> int:
+        begun.append(pid)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def begin() -> None:
+        monkeypatch.setattr(os, "pidfd_open", none_left)
+        with pytest.raises(CommandFailed, match="Too many open files"):
+            start(["sleep", "60"])
+
+    asyncio.run(begin())
+    with pytest.raises(ProcessLookupError):
+        os.kill(begun[0], 0)
 
 
 def test_a_program_that_takes_too_long_is_ended() -> None:
