@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from caisson.host.process import CommandFailed, run
+from caisson.host.shield import uninterrupted
 from caisson.images import packages, tree
 from caisson.images.catalog import Catalog, Image
 from caisson.images.definitions import Definition
@@ -116,7 +117,8 @@ async def build(
         await run_step([*_UNPACK, f"--file={archive}", f"--directory={root}"])
         archive.unlink()
         step("removing what no sandbox needs")
-        records = await asyncio.to_thread(_finish, root, definition)
+        # A thread goes on when its task is cancelled, and the folder must not be removed under its hands.
+        records = await uninterrupted(asyncio.to_thread(_finish, root, definition))
         version = version_of(definition, records)
         (folder / SBOM).write_bytes(
             packages.spdx(definition.name, version, definition.suite, records, definition.epoch_s)
@@ -135,7 +137,7 @@ async def build(
             packages=records,
             recipe=definition.digest,
         )
-        image = await asyncio.to_thread(catalog.install, folder, manifest)
+        image = await uninterrupted(asyncio.to_thread(catalog.install, folder, manifest))
     logger.info("image built", image=image.name, version=image.version, digest=image.digest)
     return image
 
@@ -149,7 +151,8 @@ async def ensure(
     report: Report = silent,
 ) -> Image:
     """The image of this definition: the one that is there, or one built now; of several callers one builds."""
-    async with _turn(catalog, definition.name, report):
+    waiting = Progress(definition.name, "waiting for another process that builds it")
+    async with turn(catalog, definition.name, lambda: report(waiting)):
         for image in catalog.images():
             if image.name == definition.name and image.manifest.recipe == definition.digest:
                 return image if catalog.is_current(image) else catalog.make_current(image)
@@ -157,17 +160,17 @@ async def ensure(
 
 
 @asynccontextmanager
-async def _turn(catalog: Catalog, name: str, report: Report) -> AsyncIterator[None]:
-    """Wait until no other process builds an image of this name."""
+async def turn(catalog: Catalog, work: str, told: Callable[[], None]) -> AsyncIterator[None]:
+    """Wait until nobody else does this work, here or in another process; `told` is called while that lasts."""
     folder = catalog.folder / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / name).open("w") as lock:
+    with (folder / work).open("w") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                report(Progress(name, "waiting for another process that builds it"))
+                told()
                 await asyncio.sleep(WAIT_S)
         yield
 

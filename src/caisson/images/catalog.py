@@ -158,7 +158,11 @@ class Catalog:
         while True:
             folder = parent / f"{os.getpid()}-{time.monotonic_ns()}"
             folder.mkdir(mode=0o755)
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            # Until it is locked, a sweep may take it for what a dead process left.
+            try:
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
             with suppress(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if folder.exists():
@@ -167,8 +171,10 @@ class Catalog:
         try:
             yield folder
         finally:
-            tree.remove(folder)
-            os.close(descriptor)
+            try:
+                tree.remove(folder)
+            finally:
+                os.close(descriptor)
 
     def install(self, folder: Path, manifest: Manifest, *, make_current: bool = True) -> Image:
         """Move a finished `staging` folder into the catalogue, all or nothing. What the manifest lists must be there.
@@ -193,7 +199,7 @@ class Catalog:
             (inside / MANIFEST).write_bytes(text)
             _sync(inside)
             try:
-                inside.rename(target)
+                _move(inside, target)
             except OSError:
                 # Another process was faster, with the same bytes.
                 if self._read(target) is None:
@@ -329,6 +335,15 @@ def _is_same(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _move(folder: Path, target: Path) -> None:
+    try:
+        folder.rename(target)
+    except FileNotFoundError:
+        # The last image of the name was removed meanwhile, and the name's folder with it.
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        folder.rename(target)
 
 
 def _sync(folder: Path) -> None:

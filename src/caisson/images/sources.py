@@ -11,7 +11,9 @@ which is meant by an address:
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -147,7 +149,7 @@ class Folder:
 
 
 def _copy_checked(source: Path, target: Path, record: FileRecord) -> None:
-    part = target.with_name(f".{target.name}.part")
+    part = _part(target)
     try:
         try:
             shutil.copyfile(source, part)
@@ -164,6 +166,11 @@ def _replace(path: Path, content: bytes | None) -> None:
     if content is None:
         path.unlink(missing_ok=True)
         return
-    part = path.with_name(f".{path.name}.part")
+    part = _part(path)
     part.write_bytes(content)
     part.replace(path)
+
+
+def _part(path: Path) -> Path:
+    """Where a file is written before it is whole: beside it, by a name that no other process or thread takes."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{time.monotonic_ns()}.part")

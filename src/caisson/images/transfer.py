@@ -12,7 +12,9 @@ from pathlib import Path
 import structlog
 
 from caisson.host.process import CommandFailed, run
+from caisson.host.shield import uninterrupted
 from caisson.images import signing, tree
+from caisson.images.build import turn
 from caisson.images.catalog import Catalog, Image
 from caisson.images.errors import DownloadFailed, ImageDamaged, ImageError
 from caisson.images.manifest import EROFS, ROOT, Manifest, decode_manifest, digest_of, is_name
@@ -55,28 +57,38 @@ async def pull(
     offer = await source.offer(name, arch, None if pinned else wanted or None)
     manifest = _believed(offer.manifest, offer.signature, reference, arch, keys)
     digest = digest_of(offer.manifest)
-    there = catalog.find(f"{name}@{digest}")
-    if there is not None:
-        report(Progress(name, "is there already"))
-        return await asyncio.to_thread(catalog.make_current, there)
+    waiting = Progress(name, "waiting for another process that pulls it")
+    async with turn(catalog, f"{name}.pull", lambda: report(waiting)):
+        there = catalog.find(f"{name}@{digest}")
+        if there is not None:
+            report(Progress(name, "is there already"))
+            return await asyncio.to_thread(catalog.make_current, there)
+        image = await _fetch(catalog, source, manifest, report)
+    logger.info("image pulled", image=image.name, version=image.version, digest=image.digest)
+    return image
+
+
+async def _fetch(catalog: Catalog, source: Source, manifest: Manifest, report: Report) -> Image:
+    """Bring an image whose manifest is believed; one at a time for each name, as they share what was fetched."""
+    name = manifest.name
     downloads = catalog.folder / DOWNLOADS
+    kept = {file: downloads / f"{name}-{record.sha256}" for file, record in manifest.files.items()}
     with catalog.staging() as folder:
         downloads.mkdir(exist_ok=True)
         for file, record in manifest.files.items():
             # What came in an attempt that failed later is not fetched twice.
-            kept = downloads / record.sha256
-            if not kept.exists() or await asyncio.to_thread(tree.hash_file, kept) != record:
-                await source.fetch(manifest, file, kept, report)
-            await asyncio.to_thread(_link_or_copy, kept, folder / file)
+            if not kept[file].exists() or await asyncio.to_thread(tree.hash_file, kept[file]) != record:
+                await source.fetch(manifest, file, kept[file], report)
+            # A thread goes on when its task is cancelled, and the folder must not be removed under its hands.
+            await uninterrupted(asyncio.to_thread(_link_or_copy, kept[file], folder / file))
         if manifest.tree is not None:
             report(Progress(name, "unpacking the root"))
             await extract(folder / EROFS, folder / ROOT)
             if await asyncio.to_thread(tree.measure, folder / ROOT) != manifest.tree:
                 raise ImageDamaged(f"the root in {name} {manifest.version} is not what its manifest says")
-        image = await asyncio.to_thread(catalog.install, folder, manifest)
-    for record in manifest.files.values():
-        (downloads / record.sha256).unlink(missing_ok=True)
-    logger.info("image pulled", image=image.name, version=image.version, digest=image.digest)
+        image = await uninterrupted(asyncio.to_thread(catalog.install, folder, manifest))
+    for path in kept.values():
+        path.unlink(missing_ok=True)
     return image
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from caisson.images import catalog as module
+from caisson.images import tree
 from caisson.images.catalog import Catalog
 from caisson.images.errors import ImageDamaged, ImageInUse, ImageMissing
 from caisson.images.manifest import EROFS, MANIFEST, decode_manifest
@@ -140,6 +143,50 @@ def test_what_a_dead_process_left_is_swept_and_what_is_in_use_is_not(catalog: Ca
         assert used.exists()
         assert not left.exists()
     assert not used.exists()
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "before it is locked"])
+def test_a_new_folder_that_a_sweep_takes_is_made_again(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    # What both `staging` and `sweep` do first with a folder, and next.
+    owner, name = (os, "open") if when == "before it is opened" else (fcntl, "flock")
+    real = getattr(owner, name)
+
+    def after_a_sweep(*args: object) -> object:
+        monkeypatch.undo()
+        assert Catalog(catalog.folder).sweep() == 1
+        return real(*args)
+
+    monkeypatch.setattr(owner, name, after_a_sweep)
+    with catalog.staging() as folder:
+        assert folder.is_dir()
+        assert catalog.sweep() == 0
+
+
+def test_a_folder_that_cannot_be_removed_is_left_to_a_sweep(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path) -> None:
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk is gone"), catalog.staging():
+        patch.setattr(tree, "remove", fail)
+    assert catalog.sweep() == 1
+
+
+def test_an_image_is_installed_though_the_last_of_its_name_is_removed_meanwhile(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, sync = small_image(catalog, content=b"old"), module._sync
+
+    def sync_and_remove(folder: Path) -> None:
+        sync(folder)
+        Catalog(catalog.folder).remove(old)
+        assert not old.folder.parent.exists()
+
+    monkeypatch.setattr(module, "_sync", sync_and_remove)
+    new = small_image(catalog, content=b"new")
+    assert catalog.find("small") == new
+    catalog.verify(new)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from caisson.host.shield import uninterrupted
 from caisson.images import packages, tree
 from caisson.images.build import architecture, run_step, version_of
 from caisson.images.catalog import Catalog, Image
@@ -117,8 +118,9 @@ async def build_kernel(
         members = [f"./{_PLACE}", f"./{_STATUS}"]
         await run_step(["tar", "--extract", "--no-same-owner", f"--file={archive}", f"--directory={inside}", *members])
         archive.unlink()
-        manifest = await asyncio.to_thread(_finish, folder, inside, wanted)
-        image = await asyncio.to_thread(catalog.install, folder, manifest)
+        # A thread goes on when its task is cancelled, and the folder must not be removed under its hands.
+        manifest = await uninterrupted(asyncio.to_thread(_finish, folder, inside, wanted))
+        image = await uninterrupted(asyncio.to_thread(catalog.install, folder, manifest))
     logger.info("kernel built", image=image.name, version=image.version, digest=image.digest)
     return image
 

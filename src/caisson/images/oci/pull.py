@@ -85,23 +85,28 @@ class Puller:
         if named is not None and here is not None:
             age_s = self._clock() - named.checked_at
             # What a digest stands for never changes.
-            if reference.digest is not None or 0 <= age_s < self._rules.refresh_s:
+            lasting = reference.digest is not None or 0 <= age_s < self._rules.refresh_s
+            if lasting and self.store.keep(here):
                 return here
         try:
             offer = await skopeo.look(reference, self._rules.access)
         except RegistryTrouble as error:
-            if here is None or not self._rules.offline:
+            if here is None or not self._rules.offline or not self.store.keep(here):
                 raise
             logger.warning(
                 "a registry could not be asked, using what is here", image=str(reference), error=error.detail
             )
             return here
-        image = self.store.by_digest(offer.digest)
+        image = self._kept(offer.digest)
         if image is None:
             async with self._alone(offer.digest), self._places:
-                image = self.store.by_digest(offer.digest) or await self._pull(reference, offer)
+                image = self._kept(offer.digest) or await self._pull(reference, offer)
         self.store.name(reference, offer.digest, self._clock())
         return image
+
+    def _kept(self, digest: str) -> OciImage | None:
+        image = self.store.by_digest(digest)
+        return image if image is not None and self.store.keep(image) else None
 
     async def _pull(self, reference: Reference, offer: skopeo.Offer) -> OciImage:
         most, began = self._rules.max_bytes, time.monotonic()

@@ -126,9 +126,7 @@ class OciStore:
 
     def images(self) -> list[OciImage]:
         """All images, the last used first."""
-        folders = list(self._images.iterdir()) if self._images.is_dir() else []
-        found = [image for folder in folders if (image := self._read(folder, None))]
-        return sorted(found, key=lambda image: (-image.used_at, image.digest))
+        return [image for image, _ in self._by_use()]
 
     def names_of(self, image: OciImage) -> list[str]:
         """The names that stand for an image."""
@@ -153,14 +151,27 @@ class OciStore:
         finally:
             os.close(descriptor)
 
-    def remove(self, image: OciImage) -> None:
-        """Remove an image, at one stroke. Raises ImageInUse if it is leased; nothing happens if it is gone."""
+    def keep(self, image: OciImage) -> bool:
+        """Count an image as used now, so that no sweep takes it before its lease; False if it is gone."""
+        try:
+            with self.lease(image):
+                return True
+        except ImageMissing:
+            return False
+
+    def remove(self, image: OciImage, *, used_at: float | None = None) -> None:
+        """Remove an image, at one stroke. Raises ImageInUse if it is leased, or was used since `used_at`.
+
+        Nothing happens if it is gone.
+        """
         descriptor = self._lock(image.folder, fcntl.LOCK_EX)
         if descriptor is None:
             if image.folder.exists():
                 raise ImageInUse(f"the image {image.about.name} is in use")
             return
         try:
+            if used_at is not None and image.used_at != used_at:
+                raise ImageInUse(f"the image {image.about.name} was used just now")
             with self.staging() as folder:
                 image.folder.rename(folder / "removed")
         finally:
@@ -170,16 +181,20 @@ class OciStore:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """A folder to put an image together in, removed at the end with what is left."""
-        folder = self._staging / f"{os.getpid()}-{time.monotonic_ns()}"
-        folder.mkdir(mode=0o755)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = None
+        while descriptor is None:
+            folder = self._staging / f"{os.getpid()}-{time.monotonic_ns()}"
+            folder.mkdir(mode=0o755)
+            # Until it is locked, a sweep may take it for what a dead process left.
+            descriptor = self._lock(folder, fcntl.LOCK_EX)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield folder
         finally:
-            # Everything in it is ours alone, whatever modes a tar gave it.
-            tree.remove(folder)
-            os.close(descriptor)
+            try:
+                # Everything in it is ours alone, whatever modes a tar gave it.
+                tree.remove(folder)
+            finally:
+                os.close(descriptor)
 
     def add(self, folder: Path, about: About) -> OciImage:
         """Move a complete image out of the staging folder to where it is found."""
@@ -207,11 +222,11 @@ class OciStore:
         now = time.time() if now is None else now
         self._sweep_staging()
         removed, kept = [], 0
-        for image in self.images():
+        for image, used_at in self._by_use():
             kept += image.about.size
-            if now - image.used_at > keep_s or kept > keep_bytes:
+            if now - used_at > keep_s or kept > keep_bytes:
                 with suppress(ImageInUse):
-                    self.remove(image)
+                    self.remove(image, used_at=used_at)
                     removed.append(image)
                     kept -= image.about.size
         with suppress(BlockingIOError, FileNotFoundError), self._store_lock(fcntl.LOCK_EX | fcntl.LOCK_NB):
@@ -220,6 +235,15 @@ class OciStore:
                 if blob.name not in wanted:
                     blob.unlink(missing_ok=True)
         return removed
+
+    def _by_use(self) -> list[tuple[OciImage, float]]:
+        """All images and when each was last used, the last used first."""
+        found = []
+        for folder in list(self._images.iterdir()) if self._images.is_dir() else []:
+            with suppress(FileNotFoundError):  # it was removed just now
+                if image := self._read(folder, None):
+                    found.append((image, image.used_at))
+        return sorted(found, key=lambda each: (-each[1], each[0].digest))
 
     def _sweep_staging(self) -> None:
         for folder in list(self._staging.iterdir()) if self._staging.is_dir() else []:

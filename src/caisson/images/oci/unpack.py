@@ -54,7 +54,8 @@ async def unpack(layout: Path, blobs: Path, root: Path, *, max_bytes: int, timeo
         raise failure
     if done.code != 0:
         raise _explain(done.stderr.decode("utf-8", "replace"), max_bytes)
-    entries, size = await asyncio.to_thread(_clean, root)
+    # A thread goes on when its task is cancelled, and the caller then removes what it works on.
+    entries, size = await uninterrupted(asyncio.to_thread(_clean, root))
     if size > max_bytes or entries > MAX_ENTRIES:
         raise NoSuchImage(f"the image is larger than {max_bytes >> 20} MiB when unpacked")
 
