@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -40,16 +41,21 @@ class Binaries:
         """Keep a program. That it cannot be kept is no harm to anybody, and logged."""
         if len(data) > self._limit_bytes:
             return
-        draft = self._folder / f".{digest}-{os.getpid()}.tmp"
+        # This call's alone: another thread that keeps the same program would truncate what it shares.
+        draft = self._folder / f".{digest}-{secrets.token_hex(8)}.tmp"
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             draft.write_bytes(data)
+            with draft.open("rb") as file:
+                # Before it has its name: a power failure must not leave a part of it there.
+                os.fsync(file.fileno())
             draft.rename(self._folder / digest)
             self._forget()
         except OSError as error:
             logger.warning("a compiled program could not be kept", error=str(error))
+        finally:
             with suppress(OSError):
-                draft.unlink()
+                draft.unlink(missing_ok=True)
 
     async def serve(
         self,
@@ -68,12 +74,15 @@ class Binaries:
                 yield event
 
     def _forget(self) -> None:
-        kept = sorted(
-            ((entry.stat(), entry.path) for entry in os.scandir(self._folder)), key=lambda each: each[0].st_mtime
-        )
+        kept = []
+        for path in self._folder.iterdir():
+            # Drafts are their writers'; and what others forget meanwhile is gone.
+            if not path.name.startswith("."):
+                with suppress(FileNotFoundError):
+                    kept.append((path.stat(), path))
         total = sum(stat.st_size for stat, _ in kept)
-        for stat, path in kept:
+        for stat, path in sorted(kept, key=lambda each: each[0].st_mtime):
             if total <= self._limit_bytes:
                 return
-            Path(path).unlink()
+            path.unlink(missing_ok=True)
             total -= stat.st_size

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -24,12 +22,12 @@ from caisson.images.errors import BuildFailed
 from caisson.images.manifest import EROFS, ROOT, SBOM, Manifest, PackageRecord
 from caisson.images.mmdebstrap import make_root
 from caisson.images.progress import Progress, Report, silent
+from caisson.images.turn import turn
 
 logger = structlog.get_logger(__name__)
 
 USER_ID = 1000
 """The unprivileged user `caisson` of every image."""
-WAIT_S = 0.5
 COMMAND_TIMEOUT_S = 1800
 _NAMESPACE = uuid.UUID("0d7c2b9e-54f1-4a53-8f0b-3f6a4b9f1c77")
 _LEFT_OUT = (
@@ -152,27 +150,11 @@ async def ensure(
 ) -> Image:
     """The image of this definition: the one that is there, or one built now; of several callers one builds."""
     waiting = Progress(definition.name, "waiting for another process that builds it")
-    async with turn(catalog, definition.name, lambda: report(waiting)):
+    async with turn(catalog.folder, definition.name, lambda: report(waiting)):
         for image in catalog.images():
             if image.name == definition.name and image.manifest.recipe == definition.digest:
                 return image if catalog.is_current(image) else catalog.make_current(image)
         return await make(catalog, definition, mirror=mirror, report=report)
-
-
-@asynccontextmanager
-async def turn(catalog: Catalog, work: str, told: Callable[[], None]) -> AsyncIterator[None]:
-    """Wait until nobody else does this work, here or in another process; `told` is called while that lasts."""
-    folder = catalog.folder / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / work).open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                told()
-                await asyncio.sleep(WAIT_S)
-        yield
 
 
 async def pack(root: Path, target: Path, label: str, epoch_s: int) -> None:

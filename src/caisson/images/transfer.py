@@ -14,12 +14,12 @@ import structlog
 from caisson.host.process import CommandFailed, run
 from caisson.host.shield import uninterrupted
 from caisson.images import signing, tree
-from caisson.images.build import turn
 from caisson.images.catalog import Catalog, Image
 from caisson.images.errors import DownloadFailed, ImageDamaged, ImageError
 from caisson.images.manifest import EROFS, ROOT, Manifest, decode_manifest, digest_of, is_name
 from caisson.images.offers import Source, Target
 from caisson.images.progress import Progress, Report, silent
+from caisson.images.turn import turn
 
 logger = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ async def pull(
     manifest = _believed(offer.manifest, offer.signature, reference, arch, keys)
     digest = digest_of(offer.manifest)
     waiting = Progress(name, "waiting for another process that pulls it")
-    async with turn(catalog, f"{name}.pull", lambda: report(waiting)):
+    async with turn(catalog.folder, f"{name}.pull", lambda: report(waiting)):
         there = catalog.find(f"{name}@{digest}")
         if there is not None:
             report(Progress(name, "is there already"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -88,10 +89,18 @@ async def test_what_is_missing_is_fetched_once_through_faults_and_a_redirect(
     asked = len(files.requests)
     assert (await find_firecracker(given, may_fetch=False)).version == VERSION
     assert len(files.requests) == asked
-    left = sorted(path.name for path in downloads(given).rglob("*"))
+    left = sorted(path.name for path in downloads(given).rglob("*") if ".locks" not in path.parts)
     assert left == sorted([f"firecracker-{VERSION}-{platform.machine()}", "firecracker", "jailer"])
     # The rest of what was cut off, and not all of it again.
     assert any("range" in headers for headers in files.asked("/cdn/real.tgz"))
+
+
+async def test_of_several_that_need_it_one_fetches_it(files: FileServer, settings: Any, tmp_path: Path) -> None:
+    content = archive()
+    given = settings(firecracker_release=manifest(tmp_path, files.serve("/fc.tgz", content), content))
+    found = await asyncio.gather(*(find_firecracker(given, may_fetch=True) for _ in range(4)))
+    assert {vmm.version for vmm in found} == {VERSION}
+    assert files.counts() == {"/fc.tgz": 1}
 
 
 def test_the_command_fetches_it_beforehand(files: FileServer, tmp_path: Path) -> None:
@@ -152,7 +161,7 @@ async def test_an_archive_without_the_programs_leaves_nothing(files: FileServer,
     release = read_manifest(manifest(tmp_path, files.serve("/fc.tgz", content), content))
     with pytest.raises(Unavailable, match="could not be unpacked"):
         await fetch(release, tmp_path / "programs")
-    assert [path.name for path in (tmp_path / "programs").iterdir()] == [f"firecracker-{VERSION}.tgz"]
+    assert {path.name for path in (tmp_path / "programs").iterdir()} == {f"firecracker-{VERSION}.tgz", ".locks"}
 
 
 def put(path: Path, content: bytes) -> Path:

@@ -14,7 +14,7 @@ import pytest
 
 from caisson.images import build as building
 from caisson.images import catalog as cataloguing
-from caisson.images import kernels, transfer
+from caisson.images import kernels, transfer, turn
 from caisson.images.catalog import Catalog, Image
 from caisson.images.definitions import Definition
 from caisson.images.manifest import FileRecord, Manifest, digest_of
@@ -159,7 +159,7 @@ async def test_of_several_that_pull_an_image_one_fetches_it(catalog: Catalog, mo
         if progress.step == "waiting for another process that pulls it":
             both.set()
 
-    monkeypatch.setattr(building, "WAIT_S", 0.01)
+    monkeypatch.setattr(turn, "WAIT_S", 0.01)
     monkeypatch.setattr(cataloguing, "_sync", sync_when_both_are_at_it)
     monkeypatch.setattr(transfer, "_link_or_copy", link_when_the_first_is_over)
     place = Place()

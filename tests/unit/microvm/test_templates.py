@@ -5,13 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from caisson.backends.microvm.snapshot import FILES, UNUSED_S, Damaged, Key, Templates, name_of
+from caisson.backends.microvm.snapshot import (
+    FILES,
+    FOREIGN_S,
+    MARKED_EVERY_S,
+    UNUSED_S,
+    Damaged,
+    Key,
+    Templates,
+    name_of,
+)
 
 KEY: Key = {"image": "one", "kernel": "6.1", "runtime": "python", "ram_mb": "128"}
 MEMORY = b"m" * 4096 + bytes(8192) + b"n" * 4096
@@ -23,15 +34,16 @@ pytestmark = pytest.mark.anyio
 class Maker:
     """Makes the files of a template, and counts how often."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: bytes = MEMORY) -> None:
         self.made = 0
         self.fails = False
+        self._memory = memory
 
     async def __call__(self, folder: Path) -> None:
         self.made += 1
         await asyncio.sleep(0.01)
         for name in FILES:
-            (folder / name).write_bytes(MEMORY if name == "memory" else name.encode())
+            (folder / name).write_bytes(self._memory if name == "memory" else name.encode())
             if self.fails:
                 raise OSError("no room")
 
@@ -44,6 +56,20 @@ def server(folder: Path) -> Iterator[Templates]:
         yield templates
     finally:
         templates.close()
+
+
+def aged(folder: Path, age_s: float) -> float:
+    """Have all templates unused for so long; the time now."""
+    now_s = time.time()
+    for path in folder.iterdir():
+        os.utime(path, (now_s - age_s, now_s - age_s))
+    return now_s
+
+
+def memfds() -> int:
+    """How many memories of templates this process holds."""
+    links = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return sum("caisson-template" in link for link in links)
 
 
 async def memory_of(templates: Templates, key: Key, make: Callable[[Path], Awaitable[None]]) -> bytes:
@@ -198,11 +224,13 @@ async def test_old_and_foreign_templates_are_collected_and_those_in_use_are_not(
     now_s = (tmp_path / name_of(keys["current"])).stat().st_mtime
     long_ago = now_s - UNUSED_S - HOUR_S
     os.utime(tmp_path / name_of(keys["unused"]), (long_ago, long_ago))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "template.json").write_text("{")
+    for name in (name_of(keys["gone"]), name_of(keys["current"]), "broken"):
+        os.utime(tmp_path / name, (now_s - FOREIGN_S - HOUR_S,) * 2)
     for name, age_s in ((".making-dead", 2 * HOUR_S), (".making-now", 60)):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (now_s - age_s, now_s - age_s))
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "template.json").write_text("{")
     with server(tmp_path) as templates:
         await memory_of(templates, keys["in use"], make)
         removed = templates.collect(lambda key: key.get("image") in {"current", "unused"}, now_s)
@@ -224,13 +252,78 @@ async def test_using_a_template_keeps_it_from_growing_old(tmp_path: Path) -> Non
     assert folder.stat().st_mtime > 0
 
 
+async def test_a_server_that_serves_for_long_marks_what_it_uses_and_no_other_removes_it(tmp_path: Path) -> None:
+    make = Maker()
+    with server(tmp_path) as serving, server(tmp_path) as starting:
+        await memory_of(serving, KEY, make)
+        now_s = aged(tmp_path, UNUSED_S + HOUR_S)
+        await memory_of(serving, KEY, make)
+        assert starting.collect(lambda key: True, now_s) == 0
+        now_s = aged(tmp_path, MARKED_EVERY_S / 2)
+        before_s = (tmp_path / name_of(KEY)).stat().st_mtime
+        await memory_of(serving, KEY, make)
+        assert (tmp_path / name_of(KEY)).stat().st_mtime == before_s, "a mark now and then is enough"
+        assert starting.collect(lambda key: True, now_s) == 0
+    assert make.made == 1
+
+
+async def test_what_one_server_has_no_use_for_stays_while_another_uses_it(tmp_path: Path) -> None:
+    """Its catalogue or kernel is another."""
+    make = Maker()
+    with server(tmp_path) as one, server(tmp_path) as other:
+        await memory_of(one, KEY, make)
+        assert other.collect(lambda key: False, aged(tmp_path, FOREIGN_S - HOUR_S)) == 0
+        assert other.collect(lambda key: False, aged(tmp_path, FOREIGN_S + HOUR_S)) == 1
+        assert names_in(tmp_path) == set()
+
+
+async def test_a_template_that_was_removed_is_made_anew_and_its_memory_let_go_with_its_last_copy(
+    tmp_path: Path,
+) -> None:
+    make, before = Maker(), memfds()
+    with server(tmp_path) as serving, server(tmp_path) as starting:
+        async with serving.use(KEY, make) as old:
+            assert starting.collect(lambda key: True, aged(tmp_path, UNUSED_S + HOUR_S)) == 1
+            assert not serving.has(KEY)
+            async with serving.use(KEY, make) as new:
+                assert new.disk.read_bytes() == b"disk"
+                assert new.take_first()
+            assert memfds() == before + 2
+            assert os.pread(old.snapshot.memory_fd, 1, 0) == b"m", "a machine that is just being copied has it still"
+        assert memfds() == before + 1
+        shutil.rmtree(tmp_path / name_of(KEY))
+        assert await memory_of(serving, KEY, make) == MEMORY
+        assert memfds() == before + 1
+    assert make.made == 3
+    assert memfds() == before
+
+
+async def test_a_copy_never_has_one_template_s_memory_and_another_s_disk(tmp_path: Path) -> None:
+    """Another server put one of its own in the place of the one that was loaded."""
+    other_memory = MEMORY.replace(b"m", b"o")
+    with server(tmp_path) as serving, server(tmp_path) as other:
+        assert await memory_of(serving, KEY, Maker()) == MEMORY
+        other.collect(lambda key: True, aged(tmp_path, UNUSED_S + HOUR_S))
+        await memory_of(other, KEY, Maker(other_memory))
+        unused = Maker()
+        assert await memory_of(serving, KEY, unused) == other_memory
+        assert unused.made == 0
+
+
+async def test_nobody_finds_a_part_of_a_template_that_is_being_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, seen = Maker(), []
+    with server(tmp_path) as serving, server(tmp_path) as starting:
+        await memory_of(serving, KEY, make)
+        now_s = aged(tmp_path, UNUSED_S + HOUR_S)
+        monkeypatch.setattr(shutil, "rmtree", lambda folder, ignore_errors: seen.append(serving.has(KEY)))
+        assert starting.collect(lambda key: True, now_s) == 1
+    assert seen == [False]
+
+
 async def test_more_templates_than_are_kept_in_memory_are_let_go_but_not_while_in_use(tmp_path: Path) -> None:
     make = Maker()
-
-    def memfds() -> int:
-        links = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
-        return sum("caisson-template" in link for link in links)
-
     before = memfds()
     with server(tmp_path) as templates:
         async with templates.use(KEY, make) as used:

@@ -58,6 +58,7 @@ class MicrovmBackend:
         # Not gVisor's: what runs in a machine is compiled in a machine.
         self._binaries = Binaries(self._folder / "go", self._settings.go_cache_mb << 20)
         self._booter: Booter | None = None
+        self._must_collect = False
 
     async def probe(self) -> Capabilities:
         """See `Backend.probe`. Boots a machine to know."""
@@ -75,7 +76,7 @@ class MicrovmBackend:
         except SandboxError as error:
             fix = error.fix if isinstance(error, Unavailable) else None
             return Capabilities(self.isolation, available=False, reason=error.message, fix=fix)
-        await self._collect()
+        self._must_collect = True
         return replace(self._capabilities(choice, kernel, images, missing), networks=await self._networks())
 
     def pool_spec(self, spec: SandboxSpec) -> SandboxSpec:
@@ -100,6 +101,10 @@ class MicrovmBackend:
                     await booter.prepare(kind)
             except TimeoutError as error:
                 raise Unavailable(f"no template of {spec.runtime} came up within {TEMPLATE_S:g} s") from error
+            if self._must_collect:
+                # Not in `probe`, which `caisson doctor` does too: who uses no template is not to remove any.
+                self._must_collect = False
+                await self._collect(booter)
 
     def boot(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:
         """See `Backend.boot`."""
@@ -173,12 +178,12 @@ class MicrovmBackend:
             return frozenset({"none"})
         return ALL_KINDS
 
-    async def _collect(self) -> None:
-        """Remove templates of images, kernels and VMMs that are no longer used here."""
-        if self._templates is None or self._booter is None:
+    async def _collect(self, booter: Booter) -> None:
+        """Remove templates that nobody used for long, those of other images and kernels sooner."""
+        if self._templates is None:
             return
         digests = {image.digest for image in self._catalog.images()}
-        kernel = self._booter.kernel.digest
+        kernel = booter.kernel.digest
 
         def current(key: Key) -> bool:
             return key.get("image") in digests and key.get("kernel") == kernel

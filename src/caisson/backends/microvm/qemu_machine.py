@@ -8,7 +8,7 @@ import binascii
 import os
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from caisson.backends.microvm.qemu_command import CONSOLE_BYTES
 from caisson.backends.microvm.qmp import Qmp
 from caisson.backends.microvm.vmm import End, EndKind, VmmError
 from caisson.host.jailed import Jailed
-from caisson.host.pipes import Tail
+from caisson.host.pipes import Tail, pieces
+from caisson.host.shield import uninterrupted
 
 _STATE_BYTES = 16 << 20
 """Far more than the state of so few devices has."""
@@ -69,21 +70,9 @@ class QemuMachine:
         if self._memory_fd is None:
             raise VmmError("this machine was not booted to be saved")
         await self._qmp.execute("migrate-set-capabilities", capabilities=[_IGNORE_SHARED, _EVENTS])
-        read_fd, write_fd = os.pipe()
-        try:
-            try:
-                await self._qmp.hand_over(write_fd, "state")
-            finally:
-                os.close(write_fd)
-            async with asyncio.TaskGroup() as tasks:
-                state = tasks.create_task(asyncio.to_thread(_read_all, read_fd))
-                await self._qmp.execute("migrate", uri="fd:state")
-                await self._migrated
-        finally:
-            os.close(read_fd)
-        await asyncio.to_thread((folder / "state").write_bytes, state.result())
-        with (folder / "memory").open("wb") as memory:
-            await asyncio.to_thread(copy_sparse, self._memory_fd, memory.fileno())
+        state = await self._read_state()
+        # A thread that nobody waits for would go on with a descriptor that is another sandbox's by then.
+        await uninterrupted(asyncio.to_thread(_write, folder, state, self._memory_fd))
 
     async def restore(self, state: Path) -> None:
         """Continue a saved machine up to where it was paused. Raises VmmError."""
@@ -125,6 +114,28 @@ class QemuMachine:
         if not self._migrated.done():
             self._migrated.cancel()
 
+    async def _read_state(self) -> bytes:
+        """All that is not memory. Raises VmmError."""
+        failure: BaseException | None = None
+        read_fd, write_fd = os.pipe()
+        try:
+            try:
+                await self._qmp.hand_over(write_fd, "state")
+            finally:
+                os.close(write_fd)
+            async with asyncio.TaskGroup() as tasks:
+                # In no thread, which a cancellation would leave reading from whatever has the pipe's number next.
+                state = tasks.create_task(_read_all(read_fd))
+                await self._qmp.execute("migrate", uri="fd:state")
+                await self._migrated
+        except* VmmError as group:
+            failure = group.exceptions[0]
+        finally:
+            os.close(read_fd)
+        if failure is not None:
+            raise failure
+        return state.result()
+
     def _on_event(self, name: str, data: Mapping[str, Any]) -> None:
         if name == "SHUTDOWN":
             kind = EndKind.RESET if "reset" in str(data.get("reason")) else EndKind.POWERED_OFF
@@ -137,10 +148,17 @@ class QemuMachine:
                 self._migrated.set_exception(VmmError(self._words.text or "the snapshot could not be read or written"))
 
 
-def _read_all(fd: int) -> bytes:
+async def _read_all(fd: int) -> bytes:
     data = bytearray()
-    while piece := os.read(fd, 1 << 20):
-        data += piece
-        if len(data) > _STATE_BYTES:
-            raise VmmError("the state of the machine is larger than it can be")
+    async with aclosing(pieces(fd)) as arriving:
+        async for piece in arriving:
+            data += piece
+            if len(data) > _STATE_BYTES:
+                raise VmmError("the state of the machine is larger than it can be")
     return bytes(data)
+
+
+def _write(folder: Path, state: bytes, memory_fd: int) -> None:
+    (folder / "state").write_bytes(state)
+    with (folder / "memory").open("wb") as memory:
+        copy_sparse(memory_fd, memory.fileno())

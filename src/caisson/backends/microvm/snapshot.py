@@ -2,7 +2,8 @@
 
 A template is made of a fresh boot that never saw a workload. It lies in a folder named after the digest of all it
 depends on, appears there at once, is verified when a server first uses it, and is removed when it is damaged or when
-nobody used it for long.
+nobody used it for long. Servers that share the folder know nothing of each other but what lies there: each use marks
+the template as used, and looks whether it still is the one that was loaded.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ _STAGING = ".making-"
 _LOADED_MOST = 16
 """Templates kept in memory; one is about as large as what its interpreter uses."""
 UNUSED_S = 7 * 86_400.0
+FOREIGN_S = 86_400.0
+"""After so long without use goes what this server has no use for: another one may have."""
+MARKED_EVERY_S = 3600.0
+"""How late a use may show; far less than what is removed was unused for."""
 _ABANDONED_S = 3600.0
 
 Key = Mapping[str, str]
@@ -51,7 +56,10 @@ class Template:
     snapshot: Snapshot
     disk: Path
     """The machine's disk as it was at the same moment; to be copied."""
+    manifest: bytes
+    """What it was verified against."""
     users: int = 0
+    is_dropped: bool = False
     is_new: bool = False
     """It was made in this process, and nothing was copied from it."""
 
@@ -59,6 +67,30 @@ class Template:
         """True for the first one who asks after it was made: its machine, in truth, was booted."""
         first, self.is_new = self.is_new, False
         return first
+
+    def is_in_place(self) -> bool:
+        """True if its folder still has it, and is marked as used; else state and disk are gone, or another memory's."""
+        try:
+            # Not the folder's inode: a new one is often given the number of the one that was removed.
+            if (self.folder / _MANIFEST).read_bytes() != self.manifest:
+                return False
+            if time.time() - self.folder.stat().st_mtime > MARKED_EVERY_S:
+                os.utime(self.folder)
+        except OSError:
+            return False
+        return True
+
+    def leave(self) -> None:
+        """One user less."""
+        self.users -= 1
+        if self.is_dropped and self.users == 0:
+            self.close()
+
+    def drop(self) -> None:
+        """Close it when the last user has left."""
+        self.is_dropped = True
+        if self.users == 0:
+            self.close()
 
     def close(self) -> None:
         """Let go of the memory; machines that map it keep it."""
@@ -83,21 +115,23 @@ class Templates:
         name = name_of(key)
         async with self._locks.setdefault(name, asyncio.Lock()):
             template = self._loaded.get(name)
+            if template is not None and not template.is_in_place():
+                logger.info("template was removed or replaced", template=name)
+                self._loaded.pop(name).drop()
+                template = None
             if template is None:
-                template = await self._provide(name, key, build)
-                self._loaded[name] = template
+                template = self._loaded[name] = await self._provide(name, key, build)
             self._loaded.move_to_end(name)
             template.users += 1
         self._trim()
         try:
             yield template
         finally:
-            template.users -= 1
+            template.leave()
 
     def has(self, key: Key) -> bool:
         """True if the template need not be made first."""
-        name = name_of(key)
-        return name in self._loaded or (self.folder / name / _MANIFEST).exists()
+        return (self.folder / name_of(key) / _MANIFEST).exists()
 
     def close(self) -> None:
         """Let go of what is in memory."""
@@ -105,7 +139,10 @@ class Templates:
             self._loaded.popitem()[1].close()
 
     def collect(self, current: Callable[[Key], bool], now_s: float) -> int:
-        """Remove templates that nothing can need any more, and what dead builders left; how many. Blocks."""
+        """Remove templates that nobody used for long, and what dead builders left; how many. Blocks.
+
+        `current`: what this server has a use for. What it has none for goes sooner, but not while others use it.
+        """
         removed = 0
         for folder in self.folder.iterdir() if self.folder.is_dir() else ():
             if folder.name in self._loaded:
@@ -113,11 +150,11 @@ class Templates:
             with suppress(OSError):
                 age_s = now_s - folder.stat().st_mtime
                 if folder.name.startswith(_STAGING):
-                    stale = age_s > _ABANDONED_S
+                    limit_s = _ABANDONED_S
                 else:
-                    stale = age_s > UNUSED_S or not current(_read_key(folder))
-                if stale:
-                    _remove(folder)
+                    limit_s = UNUSED_S if current(_read_key(folder)) else FOREIGN_S
+                if age_s > limit_s:
+                    _discard(folder)
                     removed += 1
         return removed
 
@@ -129,7 +166,8 @@ class Templates:
                 return await asyncio.to_thread(_load, folder, key)
             except (Damaged, OSError) as error:
                 logger.warning("template is damaged and will be made anew", template=name, error=str(error))
-                await asyncio.to_thread(_remove, folder)
+                with suppress(OSError):  # another server was faster
+                    await asyncio.to_thread(_discard, folder)
         await self._build(folder, key, build)
         try:
             template = await asyncio.to_thread(_load, folder, key)
@@ -176,7 +214,8 @@ def _seal(folder: Path, key: Key) -> None:
 
 def _load(folder: Path, key: Key) -> Template:
     try:
-        stored = json.loads((folder / _MANIFEST).read_text())
+        manifest = (folder / _MANIFEST).read_bytes()
+        stored = json.loads(manifest)
         digests = {name: str(stored["digests"][name]) for name in FILES}
         made_for = stored["key"]
     except (ValueError, KeyError, TypeError) as error:
@@ -195,7 +234,7 @@ def _load(folder: Path, key: Key) -> Template:
         stack.callback(os.close, memory)
         os.utime(folder)
         stack.pop_all()
-    return Template(folder, Snapshot(folder, memory), folder / "disk")
+    return Template(folder, Snapshot(folder, memory), folder / "disk", manifest)
 
 
 def _read_key(folder: Path) -> Key:
@@ -205,6 +244,13 @@ def _read_key(folder: Path) -> Key:
         return {str(name): str(value) for name, value in key.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _discard(folder: Path) -> None:
+    """Remove a template, for all others at once: nobody is to find a part of one. Raises OSError if it is gone."""
+    removed = folder.with_name(f"{_STAGING}{secrets.token_hex(8)}")
+    folder.rename(removed)
+    _remove(removed)
 
 
 def _remove(folder: Path) -> None:

@@ -17,9 +17,11 @@ from pathlib import Path
 import msgspec
 
 from caisson.errors import Unavailable
+from caisson.host.shield import uninterrupted
 from caisson.images.download import Pinned, download
 from caisson.images.errors import DownloadFailed
-from caisson.images.progress import Report, silent
+from caisson.images.progress import Progress, Report, silent
+from caisson.images.turn import turn
 
 MANIFEST = Path(__file__).with_name("release.json")
 MAX_BYTES = 64 << 20
@@ -76,13 +78,18 @@ async def fetch(release: Release, folder: Path, report: Report = silent) -> Fetc
     archive = release.archives.get(platform.machine())
     if archive is None:
         raise Unavailable(f"there is no release of Firecracker for {platform.machine()}", fix="use QEMU")
+    label = f"Firecracker {release.version}"
+    waiting = Progress(label, "waiting for another process that fetches it")
     try:
-        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-        pinned = Pinned(archive.url, archive.sha256, MAX_BYTES)
-        target = folder / f"firecracker-{release.version}.tgz"
-        await download(pinned, target, name=NAME, label=f"Firecracker {release.version}", report=report)
-        await asyncio.to_thread(_unpack, target, archive, _places(release, folder))
-        target.unlink(missing_ok=True)
+        async with turn(folder, f"{NAME}.fetch", lambda: report(waiting)):
+            if (found := fetched(release, folder)) is not None:
+                return found
+            pinned = Pinned(archive.url, archive.sha256, MAX_BYTES)
+            target = folder / f"firecracker-{release.version}.tgz"
+            await download(pinned, target, name=NAME, label=label, report=report)
+            # A thread goes on when its task is cancelled, and the next in turn must not meet it.
+            await uninterrupted(asyncio.to_thread(_unpack, target, archive, _places(release, folder)))
+            target.unlink(missing_ok=True)
     except DownloadFailed as error:
         raise Unavailable(f"Firecracker could not be fetched: {error.message}", fix=by_hand(release)) from error
     except (OSError, tarfile.TarError, KeyError) as error:
