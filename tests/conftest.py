@@ -18,13 +18,11 @@ from caisson.images.catalog import Catalog
 from caisson.sandbox.contract import BackendContext
 from caisson.settings import Settings
 from tests.helpers.images import guest_images, provide_guest_images
-from tests.helpers.leaks import assert_nothing_new, footprint
+from tests.helpers.leaks import STANDING, assert_nothing_new, footprint, standing
 from tests.helpers.postgres import Postgres, running_postgres
 from tests.helpers.processes import adopt_orphans, bury_orphans
 from tests.helpers.server import Server, running_server
 
-STANDING: set[int] = set()
-"""Processes of servers that last until the end; what they start and end meanwhile is no test's."""
 UNCHECKED = {"house", "unit"}
 """Folders whose tests start nothing that could be left behind."""
 
@@ -64,8 +62,7 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all the tests that need no settings of their own."""
-    with running_server(tmp_path_factory.mktemp("server")) as server:
-        STANDING.add(server.process.pid)
+    with running_server(tmp_path_factory.mktemp("server")) as server, standing(server.process.pid):
         yield server
 
 
@@ -83,8 +80,7 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server."""
-    with running_postgres() as server:
-        STANDING.add(server.pid)
+    with running_postgres() as server, standing(server.pid):
         yield server
 
 

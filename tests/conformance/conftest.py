@@ -14,6 +14,7 @@ from tests.conformance.dialects import IN_ISOLATES, Dialect, Spec
 from tests.conformance.languages import IN_MACHINES, UNDER_GVISOR
 from tests.helpers.busybox import busybox_image
 from tests.helpers.images import IMAGES_DIR, TEMPLATES_DIR
+from tests.helpers.leaks import standing
 from tests.helpers.oci_images import can_fetch_images, push
 from tests.helpers.registry import Registry, running_registry
 from tests.helpers.runs import Answer, run
@@ -49,7 +50,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, registry: Registry | None) 
     for name in ("base", "python", "node", "go"):
         (folder / "images" / name).symlink_to(IMAGES_DIR / name)
     loopback = {} if registry is None else {"oci_insecure_registries": registry.host}
-    with running_server(folder, images_dir=str(folder / "images"), **loopback) as server:
+    serving = running_server(folder, images_dir=str(folder / "images"), **loopback)
+    with serving as server, standing(server.process.pid):
         yield server
 
 
@@ -57,7 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, registry: Registry | None) 
 def guests(tmp_path_factory: pytest.TempPathFactory, images: Catalog) -> Iterator[Server]:
     """A server whose machines are emulated where there is no KVM; in the lab, where there is, they must not be."""
     in_lab = "CAISSON_LAB" in os.environ
-    with running_server(
+    serving = running_server(
         tmp_path_factory.mktemp("guests"),
         backends="microvm",
         images_dir=str(images.folder),
@@ -66,7 +68,8 @@ def guests(tmp_path_factory: pytest.TempPathFactory, images: Catalog) -> Iterato
         # On a busy machine without KVM, an interpreter can take long to come up.
         start_timeout_s=2 * START_TIMEOUT_S,
         **{name: os.environ[variable] for name, variable in VMM_SETTINGS.items() if variable in os.environ},
-    ) as server:
+    )
+    with serving as server, standing(server.process.pid):
         if in_lab:
             with server.client() as http:
                 (found,) = http.get("/v1/backends").json()
@@ -84,7 +87,8 @@ def speaking(request: pytest.FixtureRequest, images: Catalog) -> Server:
 
 @pytest.fixture
 def other_processes(speaking: Server) -> frozenset[int]:
-    """The server outlives a test, and so does what waits in it."""
+    """The server, which is to be there before the leak check looks: it outlives a test, and so does what it fetches
+    images from."""
     return frozenset({speaking.process.pid})
 
 

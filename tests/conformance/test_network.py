@@ -12,6 +12,7 @@ import pytest
 
 from caisson.images.catalog import Catalog
 from tests.helpers.images import TEMPLATES_DIR
+from tests.helpers.leaks import standing
 from tests.helpers.netns import (
     HOST_ADDRESS,
     HOST_PRIVATE,
@@ -53,7 +54,8 @@ def host(world: World, images: Catalog, tmp_path_factory: pytest.TempPathFactory
     # Started, asked and stopped by threads that are on that host; its own loopback is all they share with this one.
     server = in_namespace(world.host, context.__enter__)
     try:
-        yield server
+        with standing(server.process.pid):
+            yield server
     finally:
         in_namespace(world.host, lambda: context.__exit__(None, None, None))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sqlite3
 import tarfile
 import threading
@@ -67,17 +68,26 @@ def test_a_server_goes_on_from_a_backup_of_a_busy_one(start_server: Callable[...
     assert not [path for path in server.data_dir.iterdir() if path.name.startswith(".")]
 
 
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data of a server, `source`, and the backup of it, `saved.tar`."""
+    folder = tmp_path_factory.mktemp("good")
+    assert caisson("keys", "create", "--data-dir", folder / "source", cwd=folder).code == 0
+    assert caisson("backup", folder / "saved.tar", "--data-dir", folder / "source", cwd=folder).code == 0
+    return folder
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "newer", "foreign", "empty"])
-def test_a_backup_that_is_no_good_changes_nothing(tmp_path: Path, damage: str) -> None:
-    source, saved, folder = tmp_path / "source", tmp_path / "saved.tar", tmp_path / "target"
-    assert caisson("keys", "create", "--data-dir", source, cwd=tmp_path).code == 0
+def test_a_backup_that_is_no_good_changes_nothing(good: Path, tmp_path: Path, damage: str) -> None:
+    saved, folder = tmp_path / "saved.tar", tmp_path / "target"
+    content = (good / "saved.tar").read_bytes()
     if damage == "newer":
+        source = shutil.copytree(good / "source", tmp_path / "source")
         with sqlite3.connect(source / "caisson.db") as connection:
             connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.close()
-    assert caisson("backup", saved, "--data-dir", source, cwd=tmp_path).code == 0
-    content = saved.read_bytes()
-    if damage == "cut":
+        assert caisson("backup", saved, "--data-dir", source, cwd=tmp_path).code == 0
+    elif damage == "cut":
         saved.write_bytes(content[: len(content) // 2])
     elif damage == "flipped":
         saved.write_bytes(content[:9_000] + bytes(4_096) + content[13_096:])

@@ -55,7 +55,7 @@ def created(server: Server, workload_id: str) -> str:
 def test_nothing_ends_or_hangs_or_is_lost_when_the_clock_jumps(
     start_server: Callable[..., Server], clock: Shim
 ) -> None:
-    server = start_server(preload=str(clock.path), warm_wasm=0)
+    server = start_server(preload=str(clock.path), warm_wasm=0, shutdown_grace_s=10)
     code = "console.log('begun'); await new Promise((go) => setTimeout(go, 1500)); console.log('done')"
     with server.client() as http:
         first = run(http, code="export default () => 1")

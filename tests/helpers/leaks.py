@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 import os
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.helpers.processes import Process, descendants, processes
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
-PATIENCE_S = 5
-"""How long a process that was killed may take to disappear from the lists."""
+PATIENCE_S = 20
+"""How long a process that was killed may take to disappear from the lists. What really leaks stays for ever."""
+STANDING: set[int] = set()
+"""Processes of servers that outlast a test; what they start and end meanwhile is no test's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,20 @@ class Footprint:
         return {kind: sorted(items) for kind, items in left.items() if items}
 
 
+@contextmanager
+def standing(pid: int) -> Iterator[None]:
+    """For as long as the context lasts, this process and all below it are no test's."""
+    STANDING.add(pid)
+    try:
+        yield
+    finally:
+        STANDING.remove(pid)
+
+
 def footprint(marker: str, apart_from: frozenset[int] = frozenset()) -> Footprint:
     """What there is now. Mounts count if `marker` is part of their path."""
-    below = descendants(os.getpid())
-    for pid in apart_from:
-        below -= descendants(pid)
     return Footprint(
-        frozenset(process for process in below if process.pid not in apart_from),
+        frozenset(descendants(os.getpid(), apart_from)),
         frozenset(mounts_naming(marker)),
         frozenset(open_descriptors()),
     )
@@ -79,7 +89,7 @@ def open_descriptors() -> list[str]:
 
 
 def assert_nothing_new(before: Footprint, marker: str, apart_from: frozenset[int] = frozenset()) -> None:
-    """Fail unless everything that came since `before` is gone, or goes within a few seconds."""
+    """Fail unless everything that came since `before` is gone, or goes within some seconds."""
     deadline = time.monotonic() + PATIENCE_S
     while left := footprint(marker, apart_from).minus(before):
         assert time.monotonic() < deadline, f"left behind: {left}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections import defaultdict
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,8 +65,8 @@ def processes() -> list[Process]:
     return found
 
 
-def descendants(pid: int) -> set[Process]:
-    """Everything below `pid`, at any depth."""
+def descendants(pid: int, apart_from: Collection[int] = ()) -> set[Process]:
+    """Everything below `pid`, at any depth; without the processes in `apart_from` and what is below them."""
     children: defaultdict[int, list[Process]] = defaultdict(list)
     for process in processes():
         children[process.parent].append(process)
@@ -73,8 +74,9 @@ def descendants(pid: int) -> set[Process]:
     waiting = [pid]
     while waiting:
         for child in children[waiting.pop()]:
-            found.add(child)
-            waiting.append(child.pid)
+            if child.pid not in apart_from:
+                found.add(child)
+                waiting.append(child.pid)
     return found
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.server import free_port
+
 PROGRAM = "docker-registry"
 USER, PASSWORD = "user", "secret"
 PASSWORD_LINE = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
@@ -44,9 +46,7 @@ def running_registry(folder: Path, *, password_file: str | None = None) -> Itera
     """A registry that keeps everything in `folder`; with the text of a htpasswd file, only for those in it."""
     if shutil.which(PROGRAM) is None:
         pytest.skip(f"{PROGRAM} is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = CONFIG % {"root": folder / "data", "port": port}
     if password_file is not None:

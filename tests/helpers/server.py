@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -18,12 +19,17 @@ import httpx2
 
 from tests.helpers.leaks import assert_nothing_left
 from tests.helpers.processes import descendants
+from tests.helpers.worker import worker_number
 
 CAISSON = Path(sys.executable).with_name("caisson")
 PATIENCE = float(os.environ.get("CAISSON_TEST_PATIENCE", "1"))
 """Multiplies the time a server may take; the lab is an emulated machine, and asks for more."""
 START_TIMEOUT_S = 30 * PATIENCE
 STOP_TIMEOUT_S = 30 * PATIENCE
+PORTS = 2_000
+"""How many ports a worker has to itself. All are below 32768, from where on the kernel gives them to whoever asks for
+any."""
+_counter = itertools.count(os.getpid() * 97)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +94,18 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float) -> No
 
 
 def free_port() -> int:
-    """A port of the loopback address that nothing listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nothing listened on a moment ago, and that nothing else gets until it is used.
+
+    Another run of the tests at the same time has the same ranges; it begins elsewhere in them.
+    """
+    number = worker_number()
+    first = 10_000 + os.getpid() % 5 * PORTS if number is None else 20_000 + number % 6 * PORTS
+    for _ in range(PORTS):
+        port = first + next(_counter) % PORTS
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise AssertionError(f"no port from {first} on is free")
 
 
 def node_name(word: str) -> str:
@@ -104,7 +117,8 @@ def node_name(word: str) -> str:
 def running_server(folder: Path, **settings: str | int | float) -> Iterator[Server]:
     """A server with its own data folder; settings are given without prefix, such as `warm_node=0`.
 
-    Among them may be `preload`, the path of a shared library that its process alone loads before all others.
+    Among them may be `preload`, the path of a shared library that its process alone loads before all others. What still
+    runs when the server is told to stop is killed at once, unless `shutdown_grace_s` is among them.
 
     Leaving it stops the server, unless the test did, and fails if it did not exit with 0 or left anything behind.
     """
@@ -115,7 +129,8 @@ def running_server(folder: Path, **settings: str | int | float) -> Iterator[Serv
     environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     if "preload" in settings:
         environment["LD_PRELOAD"] = str(settings.pop("preload"))
-    given = {"listen": listen, "data_dir": folder / "data", "node_id": node_id, "log_format": "json", **settings}
+    given = {"listen": listen, "data_dir": folder / "data", "node_id": node_id, "log_format": "json"}
+    given |= {"shutdown_grace_s": 0, **settings}
     environment |= {"HOME": str(folder), "TMPDIR": str(folder / "tmp")}
     environment |= {f"CAISSON_{name.upper()}": str(value) for name, value in given.items()}
     with (folder / "server.log").open("ab") as log:

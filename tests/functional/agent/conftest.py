@@ -23,10 +23,11 @@ from caisson.sandbox.runtimes.launching import launch as start_of
 from tests.helpers.driving import Drove, agent_channel, drive
 from tests.helpers.driving import job as make_job
 from tests.helpers.guest import Guest, Launched, is_root, launched
+from tests.helpers.worker import worker_number
 
 GUEST = Path(__file__).resolve().parents[3] / "guest"
-USER = 54_321
-"""Nobody else's: limits on the number of processes count those of a user."""
+USER = 54_321 + (worker_number() or 0)
+"""Nobody else's, nor another worker's: limits on the number of processes count those of a user."""
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import gzip
 import io
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -143,8 +144,7 @@ def test_a_program_of_ours_that_is_not_there_is_a_failed_start(execute: Run) -> 
 def test_files_that_do_not_fit_on_the_disk_end_as_disk_full(agent: Path, tmp_path: Path) -> None:
     if not is_root():
         pytest.skip("only root can mount a small disk for it")
-    small = Path("/dev/shm/caisson-small")
-    small.mkdir()
+    small = Path(tempfile.mkdtemp(prefix="caisson-small-", dir="/dev/shm"))
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0777", "none", small], check=True)
     try:
         done = drive_agent(agent, ("--work", small, *USER_ARGUMENTS), job({"big": b"x" * 30_000_000}), sh("true"))

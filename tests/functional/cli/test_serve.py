@@ -65,7 +65,7 @@ def test_a_database_that_another_server_uses(
     # However it ends, the next one has it at once.
     server.signal(signal.SIGKILL)
     server.wait()
-    start_server("next", database_url=url)
+    start_server(database_url=url, node_id=server.node_id)
 
 
 def test_an_address_that_others_reach_without_any_key(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from caisson.images.catalog import Catalog
 from tests.helpers.busybox import busybox_image
 from tests.helpers.command import caisson
+from tests.helpers.leaks import standing
 from tests.helpers.oci_images import Entry, make_image, make_layer, need_oci_tools, push
 from tests.helpers.registry import Registry, running_registry
 from tests.helpers.runs import logs as logs_of
@@ -42,7 +43,8 @@ def serving(registry: Registry, images: Catalog, tmp_path_factory: pytest.TempPa
     (folder / "images").mkdir()
     (folder / "images/base").symlink_to(images.folder / "base")
     settings: dict[str, Any] = {"images_dir": folder / "images", "oci_insecure_registries": registry.host}
-    with running_server(folder, backends="gvisor", warm_bash=0, **settings) as server:
+    serving = running_server(folder, backends="gvisor", warm_bash=0, **settings)
+    with serving as server, standing(server.process.pid):
         yield server
 
 
@@ -90,7 +92,7 @@ def test_a_tenant_has_no_more_images_fetched_than_it_may(
     assert outcome(run(client, runtime="oci", image=image, command=["-c", "true"])) == ("completed", None)
     assert caisson("tenants", "rm", "default", *data, cwd=tmp_path).code == 0
     time.sleep(1.1)
-    assert client.post("/v1/workloads/async", json={"runtime": "oci", "image": second}).status_code == 202
+    wait(client, submit(client, runtime="oci", image=second))
 
 
 @pytest.mark.parametrize("image", ["UPPER CASE", "--help", "a:b:c"])
