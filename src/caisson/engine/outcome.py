@@ -68,7 +68,8 @@ def _raised(raised: Raised, code: int | None) -> Outcome:
         return failed(Reason.INVALID_CODE, text, code or 1)
     if raised.kind == Reason.DISK_FULL:
         return failed(Reason.DISK_FULL, text, code or 1)
-    return failed(Reason.EXCEPTION, text, code or 1)
+    # However it went on from there.
+    return failed(Reason.EXCEPTION, text, 1)
 
 
 def _completed(result: bytes) -> Outcome:
@@ -76,7 +77,7 @@ def _completed(result: bytes) -> Outcome:
         return Outcome(Status.COMPLETED, exit_code=0)
     problem = json_problem(result)
     if problem is not None:
-        return failed(Reason.EXCEPTION, f"the output is not JSON: {problem}", 0)
+        return failed(Reason.EXCEPTION, f"the output is not JSON: {problem}", 1)
     return Outcome(Status.COMPLETED, exit_code=0, output=result)
 
 

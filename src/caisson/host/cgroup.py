@@ -118,6 +118,14 @@ class Group:
             with suppress(CgroupError):
                 _write(memory / "memory.max_usage_in_bytes", 0, must_exist=True)
 
+    def held_bytes(self) -> int | None:
+        """Memory the group holds now, files in memory among it; None where no controller counts it."""
+        memory = self._folders.get("memory")
+        if memory is None:
+            return None
+        held = _number(memory / "memory.usage_in_bytes")
+        return _number(memory / "memory.current") if held is None else held
+
     def cpu_us(self) -> int | None:
         """CPU time the group has used so far; None where no controller counts it."""
         if folder := self._folders.get("cpuacct"):

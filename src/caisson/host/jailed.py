@@ -37,6 +37,11 @@ class Jailed:
         """True once the outer process, and so all of it, has ended."""
         return self._outer.ended
 
+    @property
+    def peak_bytes(self) -> int:
+        """As `Process.peak_bytes`, of whichever of them had more."""
+        return self._outer.peak_bytes
+
     async def inner(self) -> Followed:
         """The process inside. Raises JailNotBuilt if there is none and never will be."""
         while self._inner is None:

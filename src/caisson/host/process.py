@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shlex
 import subprocess
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 
@@ -52,10 +53,22 @@ class Process:
         self.pid = popen.pid
         self._popen = popen
         self._followed = Followed(popen.pid)
+        self.peak_bytes = 0
+        """The most memory that it, or one that it waited for, had mapped, files among it; known once it has ended.
+
+        0 where that was less than this process has had: until it executes its program it is this process to the kernel.
+        """
 
     async def wait(self) -> int:
         """Its exit code, or the negative number of the signal that ended it."""
         await self._followed.wait()
+        if self._popen.returncode is None:
+            # Where somebody else was faster, subprocess knows what to make of it.
+            with suppress(ChildProcessError):
+                _, status, used = os.wait4(self.pid, 0)  # noqa: ASYNC222 - it has ended
+                self._popen.returncode = os.waitstatus_to_exitcode(status)
+                if used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+                    self.peak_bytes = used.ru_maxrss * 1024
         return self._popen.wait()
 
     @property

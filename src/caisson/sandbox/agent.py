@@ -73,11 +73,11 @@ async def run(
         events = await conversation.begin()
         while True:
             for event in events:
+                if isinstance(event, Exited) and on_exit is not None and conversation.exit is not None:
+                    on_exit(conversation.exit)
                 yield event
                 conversation.taken(event)
                 if isinstance(event, Exited):
-                    if on_exit is not None and conversation.exit is not None:
-                        on_exit(conversation.exit)
                     return
             conversation.pump()
             events = conversation.hear(await channel.receive())

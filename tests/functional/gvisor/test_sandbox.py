@@ -14,11 +14,17 @@ from caisson.backends.gvisor.backend import GvisorBackend
 from caisson.backends.gvisor.processes import children
 from caisson.backends.gvisor.sandbox import GvisorSandbox
 from caisson.errors import SandboxCrashed, StartFailed
+from caisson.host.cgroup import Hierarchy, hierarchies
 from caisson.images.catalog import Catalog
 from caisson.images.errors import ImageInUse
 from caisson.model import Resources, Runtime
 from caisson.sandbox.contract import Raised, SandboxSpec
-from tests.helpers.sandboxes import job, run_job
+from tests.helpers.sandboxes import Ran, job, run_job
+
+
+def control_groups() -> list[Hierarchy]:
+    return hierarchies(Path("/proc/self/mounts").read_text(), Path("/proc/self/cgroup").read_text())
+
 
 LOOK = """
 ls -la / /work >/dev/null && stat /work >/dev/null && echo listed
@@ -61,6 +67,29 @@ def test_limits_are_those_of_the_job_though_the_sandbox_knew_none_when_it_was_bo
     assert run_job(gvisor, small).exited.out_of_memory
     full = job("head -c 60M /dev/zero >f; sleep 9", runtime=Runtime.BASH, resources=Resources(disk_mb=16))
     assert run_job(gvisor, full).raised.kind == "disk_full"
+
+
+@pytest.mark.parametrize("runtime", [Runtime.PYTHON, Runtime.NODE])
+def test_what_a_short_program_held_counts_though_it_has_ended(gvisor: GvisorBackend, runtime: Runtime) -> None:
+    if runtime is Runtime.PYTHON:
+        held = "bytes(200 << 20).count(1)"
+        written = "open('f', 'wb').write(bytes(60 << 20))"
+        removed = "import os\nfor _ in range(100): open('f', 'ab').write(bytes(1 << 20))\nos.unlink('f')"
+    else:
+        held = "new Uint8Array(200 << 20).fill(1)"
+        piece = "import fs from 'fs'; const piece = new Uint8Array(1 << 20); for (let i = 0; i < 60; i++)"
+        written = f"{piece} fs.appendFileSync('f', piece)"
+        removed = f"{written}; fs.unlinkSync('f')"
+
+    def run(code: str, **resources: int) -> Ran:
+        return run_job(gvisor, job(code, runtime=runtime, resources=Resources(**resources)), timeout_s=60)
+
+    if not any("memory" in each.controllers and os.access(each.own, os.W_OK) for each in control_groups()):
+        pytest.skip("this host lets nobody count memory")
+    assert run(held, mem_mb=64).exited.out_of_memory
+    assert run(written, disk_mb=16).raised.kind == "disk_full"
+    for fitting in (run(held, mem_mb=512), run(written), run(removed, mem_mb=48)):
+        assert (fitting.exited.code, fitting.exited.out_of_memory) == (0, False)
 
 
 def test_a_program_gets_no_more_of_the_cpu_than_its_share(gvisor: GvisorBackend) -> None:

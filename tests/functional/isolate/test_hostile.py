@@ -56,6 +56,14 @@ def test_memory_exhaustion_is_told_as_such(isolate: IsolateBackend, code: str) -
     assert ran.exited.out_of_memory
 
 
+def test_what_a_short_program_held_counts_though_it_has_ended(isolate: IsolateBackend) -> None:
+    program = "const kept = new Uint8Array(500 << 20).fill(1);"
+    function = f"export default () => {{ {program} }}"
+    for code in (program, function):
+        assert run_job(isolate, job(code, resources=Resources(mem_mb=64))).exited.out_of_memory
+        assert not run_job(isolate, job(code, resources=Resources(mem_mb=600))).exited.out_of_memory
+
+
 @pytest.mark.parametrize("code", ["Deno.exit()", "process.kill(process.pid, 'SIGKILL')", "process.abort()"])
 def test_ending_itself_is_never_reported_as_our_fault(isolate: IsolateBackend, code: str) -> None:
     """A program may end, or try to kill itself; what is reported is its own end."""

@@ -33,6 +33,12 @@ OVERHEAD_BYTES = 128 << 20
 """Memory granted to gVisor itself, beyond what the program was given."""
 
 
+_MAPPED_BYTES = {Runtime.PYTHON: 32 << 20, Runtime.BASH: 32 << 20, Runtime.GO: 32 << 20}
+_MOST_MAPPED_BYTES = 144 << 20
+"""What a process may have mapped of its program and libraries: Node.js has 130 MiB, of an image nothing is known."""
+_DISK_FULL = Raised("disk_full", "the program wrote more than `resources.disk_mb` allows", "")
+
+
 def waiting_limits(spec: SandboxSpec) -> Limits:
     """What a sandbox may use until its workload comes and brings limits of its own."""
     default = Resources()
@@ -67,6 +73,7 @@ class GvisorSandbox:
         self._root: Root | None = None
         self._slot: Slot | None = None
         self._binaries: Binaries | None = None
+        self._own_bytes = 0
         self._ended = False
         """The program has; what it used was read then, and everything of it goes away now."""
 
@@ -128,6 +135,9 @@ class GvisorSandbox:
                     if isinstance(event, Exited):
                         self._meter.read()
                         self._ended = True
+                        await self._watch.look_back(self._meter.grown_bytes, self._own_bytes)
+                        if self._watch.excess is Excess.DISK:
+                            yield _DISK_FULL
                         event = replace(event, out_of_memory=event.out_of_memory or self._out_of_memory())
                     yield event
         except SandboxCrashed as error:
@@ -166,6 +176,7 @@ class GvisorSandbox:
 
     def _account(self, exit: Exit) -> None:
         self._meter.account(exit.cpu_us, exit.peak_bytes)
+        self._own_bytes = (exit.peak_bytes or 0) - _MAPPED_BYTES.get(self.spec.runtime, _MOST_MAPPED_BYTES)
 
     def _out_of_memory(self) -> bool:
         exceeded = self._watch is not None and self._watch.excess is Excess.MEMORY
@@ -178,7 +189,7 @@ class GvisorSandbox:
         if self._out_of_memory():
             return [replace(end, out_of_memory=True)]
         if self._watch is not None and self._watch.excess is Excess.DISK:
-            return [Raised("disk_full", "the program wrote more than `resources.disk_mb` allows", ""), end]
+            return [_DISK_FULL, end]
         if self._group.pids_refused():
             return [Raised("TooManyProcesses", "the program started more processes than a sandbox may have", ""), end]
         return None

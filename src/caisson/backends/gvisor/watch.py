@@ -17,6 +17,8 @@ from caisson.model import Resources, Usage
 WATCH_S = 0.1
 KILLED_EVERY = 10
 """Every so many looks it is also seen whether parts of the sandbox were killed, for which all of them are looked at."""
+LAST_WORD_S = 1.0
+"""How long gVisor has to say what is held when the program has ended."""
 _MOST_LOG_BYTES = 8 << 20
 _MIB = 1 << 20
 
@@ -32,7 +34,8 @@ class Watch:
     """Looks at a running sandbox ten times a second, and has it ended when it holds more than it was given, or when a
     part of it is dead.
 
-    A control group stops what gets by in between: memory and files together.
+    A control group stops what gets by in between, memory and files together, and tells when it ends whether something
+    may have.
     """
 
     def __init__(self, resources: Resources, logs: Path, ask: Callable[[], None], processes: Processes) -> None:
@@ -41,6 +44,8 @@ class Watch:
         self.peak_bytes = 0
         self._mem_bytes = resources.mem_mb * _MIB
         self._disk_bytes = resources.disk_mb * _MIB
+        self._is_over = False
+        self._last_word: asyncio.Future[Held] | None = None
         self._logs = logs
         self._ask = ask
         self._processes = processes
@@ -52,12 +57,36 @@ class Watch:
     def heard(self, held: Held) -> None:
         """The sandbox holds this much now."""
         self.peak_bytes = max(self.peak_bytes, held.memory)
-        if self.excess is None and held.memory > self._mem_bytes:
+        if self._last_word is not None and not self._last_word.done():
+            self._last_word.set_result(held)
+            return
+        # Seen twice: what a file held that was just removed counts as memory for a moment.
+        before, self._is_over = self._is_over, held.memory > self._mem_bytes
+        if self.excess is None and before and self._is_over:
             self.excess = Excess.MEMORY
         elif self.excess is None and held.files > self._disk_bytes:
             self.excess = Excess.DISK
         if self.excess is not None:
             self._processes.kill_inner()
+
+    async def look_back(self, grown_bytes: int, own_bytes: int) -> None:
+        """Find out whether a program that has ended held too much between two looks.
+
+        `grown_bytes`: by how much its control group grew at most, files and memory together. `own_bytes`: the most that
+        one of its processes had mapped, without what its interpreter is made of.
+        """
+        if self.excess is not None or grown_bytes <= min(self._mem_bytes, self._disk_bytes):
+            return
+        self._last_word = self._loop.create_future()
+        self._ask()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORD_S):
+                held = await self._last_word
+                if held.files > self._disk_bytes:
+                    self.excess = Excess.DISK
+                # Files that it removed count as grown, and files that it mapped as its own, but seldom both.
+                elif min(grown_bytes - held.files, own_bytes) > self._mem_bytes:
+                    self.excess = Excess.MEMORY
 
     def close(self) -> None:
         """Look no more. Idempotent."""
@@ -85,6 +114,8 @@ class Meter:
     def __init__(self, group: Group) -> None:
         self._group = group
         self._cpu_us_before = 0
+        self._held_before = 0
+        self._peak_bytes = 0
         self._seen = self._told = Usage()
         self.oom_kills = 0
         """As of the last reading."""
@@ -93,6 +124,7 @@ class Meter:
         """Count from now on."""
         self._group.reset_peak()
         self._cpu_us_before = self._group.cpu_us() or 0
+        self._held_before = self._group.held_bytes() or 0
 
     def account(self, cpu_us: int | None, peak_bytes: int | None) -> None:
         """What the agent says of the program, which counts where there is no control group to ask."""
@@ -100,6 +132,11 @@ class Meter:
             cpu_ms=None if cpu_us is None else cpu_us / 1000,
             peak_mem_mb=None if peak_bytes is None else round(peak_bytes / _MIB, 1),
         )
+
+    @property
+    def grown_bytes(self) -> int:
+        """By how much the control group's memory grew at most, as of the last reading; 0 where there is none."""
+        return max(0, self._peak_bytes - self._held_before)
 
     @property
     def last(self) -> Usage:
@@ -114,6 +151,7 @@ class Meter:
         """What was used so far; the last known values once the sandbox is gone."""
         now = self._group.read()
         self.oom_kills = max(self.oom_kills, now.oom_kills)
+        self._peak_bytes = now.peak_bytes or self._peak_bytes
         cpu_ms = None if now.cpu_us is None else round(max(0, now.cpu_us - self._cpu_us_before) / 1000, 3)
         peak_mb = None if now.peak_bytes is None else round(now.peak_bytes / _MIB, 1)
         self._seen = Usage(

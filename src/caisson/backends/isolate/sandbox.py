@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import closing
+from dataclasses import replace
 
 from caisson.backends.isolate.files import deliver
 from caisson.backends.isolate.guest import TMP_TARGET
 from caisson.backends.isolate.jail import OVERHEAD_BYTES, Place
-from caisson.backends.isolate.usage import MemoryWatch, Meter
+from caisson.backends.isolate.usage import MemoryWatch, Meter, mapped_bytes
 from caisson.errors import SandboxCrashed, StartFailed
 from caisson.host.cgroup import CgroupError, Limits
 from caisson.host.jailed import Jailed
@@ -49,6 +50,7 @@ class IsolateSandbox:
         self._inner = inner
         self._channel = channel
         self._stdin = stdin
+        self._mapped_bytes = mapped_bytes(inner.pid)
         self._meter = Meter(place.group, inner.pid)
         self._meter.begin()
 
@@ -68,7 +70,8 @@ class IsolateSandbox:
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:
         """See `Sandbox.run`."""
         reader = Reader(job.resources.max_output_bytes)
-        with closing(MemoryWatch(self._inner, (self.spec.mem_mb << 20) + OVERHEAD_BYTES)) as watch:
+        limit_bytes = (self.spec.mem_mb << 20) + OVERHEAD_BYTES
+        with closing(MemoryWatch(self._inner, limit_bytes, self._mapped_bytes)) as watch:
             await self._begin(job)
             while True:
                 try:
@@ -77,7 +80,7 @@ class IsolateSandbox:
                         if isinstance(event, Exited):
                             for output in reader.read(self._channel.arrived()):
                                 yield output
-                            yield event
+                            yield replace(event, out_of_memory=event.out_of_memory or watch.look_back())
                             return
                         yield event
                 except ChannelClosed:
@@ -117,7 +120,7 @@ class IsolateSandbox:
             raise StartFailed("the sandbox died before the program began", detail=f"{self.id} ended with code {code}")
         if left_alive:
             raise SandboxCrashed("the program closed the channel to its host")
-        oom_killed = self._place.group.read().oom_kills > 0 or watch.exceeded
+        oom_killed = self._place.group.read().oom_kills > 0 or watch.hear_of_peak(self._jailed.peak_bytes)
         if not oom_killed and (code < 0 or (code > 128 and code - 128 not in FAULTS)):
             raise SandboxCrashed("the sandbox was killed from outside", detail=f"{self.id} ended with code {code}")
         for event in reader.end(code, oom_killed):

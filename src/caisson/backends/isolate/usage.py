@@ -13,6 +13,8 @@ from caisson.host.pidfd import Followed
 from caisson.model import Usage
 
 WATCH_S = 0.1
+_MORE_MAPPED_BYTES = 32 << 20
+"""How much more of its own program a runtime may come to use while it runs something."""
 _TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 
@@ -57,20 +59,35 @@ class MemoryWatch:
     """Ends a process that holds more memory of its own than it was given.
 
     A control group counts files in /tmp as well, and RLIMIT_DATA counts what V8 only reserves; neither is the memory a
-    program uses. This looks at it ten times a second; what gets by in between is held by the control group.
+    program uses. This looks at it ten times a second, and at its peak when it has ended; the control group holds what
+    gets by in between.
     """
 
-    def __init__(self, process: Followed, limit_bytes: int) -> None:
-        """Looks from now on, until `close`."""
+    def __init__(self, process: Followed, limit_bytes: int, mapped_bytes: int) -> None:
+        """Looks from now on, until `close`. `mapped_bytes`: files that it had mapped before it ran anything."""
         self.exceeded = False
         self._process = process
         self._limit_kib = limit_bytes >> 10
+        self._mapped_kib = mapped_bytes + _MORE_MAPPED_BYTES >> 10
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(WATCH_S, self._look)
 
     def close(self) -> None:
         """Look no more. Idempotent."""
         self._timer.cancel()
+
+    def look_back(self) -> bool:
+        """True if a process that is still there ever held more than it was given, for however short a time."""
+        with suppress(OSError):
+            # The kernel keeps the peak of all that is mapped. Files stay mapped, so the rest was the process's own.
+            own_kib = status_kib(self._process.pid, "VmHWM") - (mapped_bytes(self._process.pid) >> 10)
+            self.exceeded = self.exceeded or own_kib > self._limit_kib
+        return self.exceeded
+
+    def hear_of_peak(self, peak_bytes: int) -> bool:
+        """The same of one that is gone, by the most that it ever had mapped."""
+        self.exceeded = self.exceeded or (peak_bytes >> 10) - self._mapped_kib > self._limit_kib
+        return self.exceeded
 
     def _look(self) -> None:
         try:
@@ -82,6 +99,14 @@ class MemoryWatch:
             self._process.kill()
         else:
             self._timer = self._loop.call_later(WATCH_S, self._look)
+
+
+def mapped_bytes(pid: int) -> int:
+    """Files that a process has in memory, among them its program; 0 if it is gone."""
+    try:
+        return status_kib(pid, "RssFile") + status_kib(pid, "RssShmem") << 10
+    except OSError:
+        return 0
 
 
 def status_kib(pid: int, name: str) -> int:
