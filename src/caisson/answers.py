@@ -102,7 +102,7 @@ class HostLoad(Struct, frozen=True, kw_only=True):
 
 
 class NodeView(Struct, frozen=True, kw_only=True):
-    """One node: what it has, what is in use, and the workloads that run on it."""
+    """One node: what it has, what is in use, and the tenant's own workloads that run on it."""
 
     id: str
     status: str

@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -132,9 +133,9 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
         ):
             backends = load_backends(settings.backends, BackendContext(node_id, node_dir, settings, slots))
             host, _ = split_listen(settings.listen)
-            if not is_loopback(host) and settings.oidc_issuer is None and not await store.list_keys():
+            if not is_loopback(host) and settings.oidc_issuer is None and not await _any_key_in_force(store):
                 raise StartupError(
-                    f"{settings.listen} can be reached from other machines, and no API key exists",
+                    f"{settings.listen} can be reached from other machines, and no API key is in force",
                     "make one with `caisson keys create`, or listen on 127.0.0.1",
                 )
             async with (
@@ -145,6 +146,11 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
                 _sweeping(store, settings),
             ):
                 yield create_app(engine, settings, store, benchmarks, images), engine
+
+
+async def _any_key_in_force(store: Store) -> bool:
+    now = datetime.now(UTC)
+    return any(key.valid(now) for key in await store.list_keys())
 
 
 def _slots(settings: Settings, node_id: str) -> Slots:

@@ -24,6 +24,8 @@ class Refusal(StrEnum):
     INVALID_VALUE = "invalid_value"
     BAD_ARCHIVE = "bad_archive"
     TOO_LARGE = "too_large"
+    HEAD_TOO_LARGE = "head_too_large"
+    TOO_SLOW = "too_slow"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     NOT_ACCEPTABLE = "not_acceptable"
     UNAUTHENTICATED = "unauthenticated"

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -205,6 +205,14 @@ class Settings(BaseSettings):
     """Further names that a `Host` header may carry, separated by commas; needed behind a reverse proxy."""
     otlp_endpoint: str | None = None
     """OpenTelemetry collector (OTLP over HTTP) that traces are sent to. Default: none."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_left_out(cls, value: object, info: ValidationInfo) -> object:
+        field = cls.model_fields[info.field_name or ""]
+        # What is unset unless somebody sets it, and every path: an empty one would be the working directory.
+        unset = field.default is None or field.default_factory is not None
+        return field.get_default(call_default_factory=True) if unset and value == "" else value
 
     @field_validator("listen")
     @classmethod

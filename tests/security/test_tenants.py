@@ -102,6 +102,12 @@ def test_what_is_anothers_does_not_exist(place: Place) -> None:
     assert '"running":0' in text
     for path in ("/v1/doctor", "/v1/nodes", "/v1/audit"):
         assert place.b.get(path).status_code == 403
+    # Whose key may see nodes learns what is in use there, and no ids but those of its own tenant.
+    of_a, of_b = ({"X-API-Key": place.command("keys", "create", "--tenant", name, "--scope", "admin")} for name in "ab")
+    for headers, ids in ((of_a, [running]), (of_b, [])):
+        (node,) = place.boss.get("/v1/nodes", headers=headers).json()
+        alone = place.boss.get(f"/v1/nodes/{node['id']}", headers=headers).json()
+        assert (node["running"], alone["running"], node["used"]["workloads"]) == (ids, ids, 1)
     # The same Idempotency-Key of two tenants is two keys.
     headers = {"Idempotency-Key": "one"}
     first, second = (
@@ -115,17 +121,22 @@ def test_what_is_anothers_does_not_exist(place: Place) -> None:
 def test_each_quota_is_told_by_its_name_and_when_to_come_again(place: Place) -> None:
     def refused(http: httpx2.Client, **more: Any) -> str:
         answer = submit(http, SLEEP, **more)
-        assert (answer.status_code, answer.json()["reason"]) == (429, "quota_exceeded"), answer.text
+        problem = answer.json()
+        assert (answer.status_code, problem["reason"]) == (429, "quota_exceeded"), answer.text
         assert int(answer.headers["Retry-After"]) >= 1
-        return str(answer.json()["detail"])
+        assert f"`{problem['member'].removeprefix('resources.')}`" in problem["detail"]
+        return str(problem["detail"])
 
     place.limit("a", "--concurrent", "1")
     held = submit(place.a, SLEEP).json()["id"]
     assert "`concurrent`" in refused(place.a)
     assert place.a.post("/v1/workloads", json={"runtime": "node", "code": "1"}).status_code == 429
     assert submit(place.b).status_code == 202
+    compared = {"workload": {"runtime": "node", "code": "1"}}
+    assert place.a.post("/v1/benchmarks", json=compared).json()["member"] == "concurrent"
     place.limit("a", "--mem-mb", "300")
     assert "`mem_mb`" in refused(place.a)
+    assert place.a.post("/v1/benchmarks", json=compared).json()["member"] == "workload.resources.mem_mb"
     assert submit(place.a, resources={"mem_mb": 32}).status_code == 202
     assert place.a.delete(f"/v1/workloads/{held}").status_code == 200
     place.limit("a", "--per-minute", "2")

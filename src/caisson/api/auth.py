@@ -32,6 +32,8 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 """What a load balancer or a code generator asks for, which has no key."""
 MAX_KEY_CHARS = 256
 NOTE_USE_EVERY = timedelta(minutes=1)
+AUTHORIZATION = "Authorization"
+"""The member at fault where it is what the request came with, in whichever header."""
 SOON_S = 10
 """When to come again for a token whose issuer was not there."""
 
@@ -101,16 +103,15 @@ class Authenticator:
             raise _unauthenticated(f"the token is not valid: {error}") from None
         except IssuerUnreachable:
             message = "the keys of the tokens' issuer cannot be fetched"
-            raise Refused(503, Refusal.NOT_READY, message, retry_after_s=SOON_S) from None
+            raise Refused(503, Refusal.NOT_READY, message, member=AUTHORIZATION, retry_after_s=SOON_S) from None
         self._guesses.right(address, digest)
         return Principal(bearer.tenant, bearer.scopes, bearer.actor, partial(expired, bearer.ends_at))
 
     def _bar(self, address: str, digest: str) -> None:
         if wait_s := self._guesses.wait_s(address, digest):
             metrics.guesses_barred.inc()
-            raise Refused(
-                429, Refusal.TOO_MANY_GUESSES, "too many wrong API keys came from this address", retry_after_s=wait_s
-            )
+            message = "too many wrong API keys came from this address"
+            raise Refused(429, Refusal.TOO_MANY_GUESSES, message, member=AUTHORIZATION, retry_after_s=wait_s)
 
     def _guessed(self, address: str) -> None:
         if self._guesses.wrong(address):
@@ -138,7 +139,8 @@ def _permitted(scope: Scope, who: Principal) -> Principal:
     """Who it is, if what it came with allows the request. Raises Refused (403)."""
     needed = needed_scope(scope["method"], scope["path"])
     if needed not in who.scopes and KeyScope.ADMIN not in who.scopes:
-        raise Refused(403, Refusal.FORBIDDEN, f"the API key or token does not have the scope `{needed}`")
+        message = f"the API key or token does not have the scope `{needed}`"
+        raise Refused(403, Refusal.FORBIDDEN, message, member=AUTHORIZATION)
     return who
 
 
@@ -167,4 +169,4 @@ def needed_scope(method: str, path: str) -> KeyScope:
 
 
 def _unauthenticated(message: str) -> Refused:
-    return Refused(401, Refusal.UNAUTHENTICATED, message, member="Authorization")
+    return Refused(401, Refusal.UNAUTHENTICATED, message, member=AUTHORIZATION)

@@ -18,11 +18,11 @@ from caisson.api.bodies import read_body
 from caisson.api.logs import last_event_id
 from caisson.api.negotiation import negotiate
 from caisson.api.openapi import BENCHMARK_EVENT, EVENT_STREAM, LAST_EVENT_ID, WORKLOAD_ID, Answer, operation
+from caisson.api.routes import DirectRoute, StrictRoute
 from caisson.api.services import note, services, tenant
 from caisson.api.streams import EventStream
 from caisson.api.submissions import is_utf8
 from caisson.api.validation import decode_benchmark
-from caisson.api.workloads import DirectRoute
 from caisson.benchmark import (
     Benchmark,
     BenchmarkDone,
@@ -39,7 +39,7 @@ CSV = "text/csv"
 MAX_PAGE = 50
 
 submissions = APIRouter(route_class=DirectRoute)
-router = APIRouter()
+router = APIRouter(route_class=StrictRoute)
 _encode = msgspec.json.Encoder().encode
 
 

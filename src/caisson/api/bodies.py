@@ -9,8 +9,11 @@ from starlette.requests import Request
 from caisson.api.connection import ClientGone
 from caisson.errors import Refusal, Refused
 
+BODY = "body"
+"""The member at fault where it is the whole body."""
 
-def too_large(what: str, limit_bytes: int, member: str | None = None) -> Refused:
+
+def too_large(what: str, limit_bytes: int, member: str) -> Refused:
     """The refusal of something that is over its limit."""
     return Refused(413, Refusal.TOO_LARGE, f"{what} is larger than {limit_bytes} bytes", member=member)
 
@@ -30,7 +33,7 @@ async def body_pieces(request: Request, limit_bytes: int) -> AsyncIterator[bytes
     if not (declared.isascii() and declared.isdigit()):
         raise Refused(400, Refusal.MALFORMED, "Content-Length is not a number", member="Content-Length")
     if len(declared) > 18 or int(declared) > limit_bytes:
-        raise too_large("the body", limit_bytes)
+        raise too_large("the body", limit_bytes, BODY)
     left = limit_bytes
     more = True
     while more:
@@ -40,6 +43,6 @@ async def body_pieces(request: Request, limit_bytes: int) -> AsyncIterator[bytes
         piece = message.get("body", b"")
         left -= len(piece)
         if left < 0:
-            raise too_large("the body", limit_bytes)
+            raise too_large("the body", limit_bytes, BODY)
         yield piece
         more = message.get("more_body", False)

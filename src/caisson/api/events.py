@@ -15,10 +15,11 @@ from caisson import metrics
 from caisson.answers import Changed, Load
 from caisson.api.negotiation import negotiate
 from caisson.api.openapi import CHANGE_EVENT, EVENT_STREAM, Answer, operation
+from caisson.api.routes import StrictRoute
 from caisson.api.services import services, tenant
 from caisson.api.streams import EventStream
 
-router = APIRouter()
+router = APIRouter(route_class=StrictRoute)
 _encode = msgspec.json.Encoder().encode
 
 

@@ -15,12 +15,13 @@ from caisson.answers import ImageJob, ImageJobStatus, ImageList
 from caisson.api.answers import json_response
 from caisson.api.negotiation import negotiate
 from caisson.api.openapi import EVENT_STREAM, IMAGE_EVENT, WORKLOAD_ID, Answer, link, operation
+from caisson.api.routes import StrictRoute
 from caisson.api.services import note, services
 from caisson.api.streams import EventStream
 from caisson.errors import Refusal, Refused
 from caisson.model import is_workload_id
 
-router = APIRouter()
+router = APIRouter(route_class=StrictRoute)
 _encode = msgspec.json.Encoder().encode
 _LINKS = {"get": link("get_image_job"), "follow": link("follow_image_job"), "cancel": link("cancel_image_job")}
 

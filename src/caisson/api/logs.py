@@ -18,6 +18,7 @@ from caisson.answers import LogPage
 from caisson.api.answers import JSON, Done, json_response
 from caisson.api.negotiation import negotiate
 from caisson.api.openapi import EVENT_STREAM, LAST_EVENT_ID, LOG_EVENT, Answer, operation
+from caisson.api.routes import StrictRoute
 from caisson.api.services import services, tenant
 from caisson.api.streams import EventStream
 from caisson.api.workloads import WorkloadId, known_form
@@ -32,7 +33,7 @@ MAX_PAGE_LINES = 10_000
 MAX_SEQ = 2**53 - 1
 """The largest integer that every JSON reader knows exactly."""
 
-router = APIRouter()
+router = APIRouter(route_class=StrictRoute)
 _encode = msgspec.json.Encoder().encode
 _seq = re.compile(r"[0-9]{1,16}")
 

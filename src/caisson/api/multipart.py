@@ -6,7 +6,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from caisson.api.bodies import body_pieces, too_large
+from caisson.api.bodies import BODY, body_pieces, too_large
 from caisson.api.uploads import Upload
 from caisson.errors import Refusal, Refused
 from caisson.model import MAX_ARCHIVE_BYTES, MAX_BODY_BYTES
@@ -41,7 +41,7 @@ async def read_multipart(request: Request, upload: Upload) -> bytearray:
             await upload.flush()
         parser.finalize()
     except FormParserError as error:
-        raise Refused(400, Refusal.MALFORMED, f"the multipart body is damaged: {error}") from None
+        raise Refused(400, Refusal.MALFORMED, f"the multipart body is damaged: {error}", member=BODY) from None
     return form.result()
 
 
@@ -98,7 +98,7 @@ class _Form:
     def result(self) -> bytearray:
         """The spec, once the whole body was parsed. Raises Refused if anything is missing."""
         if not self._ended:
-            raise Refused(400, Refusal.MALFORMED, "the multipart body is cut off")
+            raise Refused(400, Refusal.MALFORMED, "the multipart body is cut off", member=BODY)
         for name in (SPEC, ARCHIVE):
             if name not in self._seen:
                 raise Refused(400, Refusal.MALFORMED, f"the part `{name}` is missing", member=name)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from caisson.answers import BackendView, HostCheck, NodeView, Routing, Stats
 from caisson.api.answers import Health, json_response
 from caisson.api.openapi import Answer, operation
+from caisson.api.routes import StrictRoute
 from caisson.api.services import principal, services, tenant
 from caisson.engine.stats import MAX_WINDOW_S, WINDOW_S
 from caisson.errors import Refusal, Refused
@@ -22,7 +23,9 @@ from caisson.tenants import AuditPage
 
 RETRY_AFTER_S = 5
 
-router = APIRouter()
+router = APIRouter(route_class=StrictRoute)
+probes = APIRouter()
+"""What load balancers and scrapers ask for, which add parameters of their own."""
 
 
 @router.get(
@@ -70,14 +73,14 @@ async def preview_routing(request: Request, parameters: Annotated[RoutingParamet
 
 @router.get("/v1/nodes", **operation("list_nodes", "List the nodes", {200: Answer(list[NodeView], "All of them.")}))
 async def list_nodes(request: Request) -> Response:
-    """Capacity, use and running workloads of each."""
-    return json_response(await services(request).engine.nodes())
+    """Capacity and use of each, and the tenant's workloads that run there."""
+    return json_response(await services(request).engine.nodes(tenant(request)))
 
 
 @router.get("/v1/nodes/{id}", **operation("get_node", "Read a node", {200: Answer(NodeView, "The node.")}, (404,)))
 async def get_node(request: Request, node_id: Annotated[str, Path(alias="id")]) -> Response:
-    """Its capacity, use and running workloads."""
-    for node in await services(request).engine.nodes():
+    """Its capacity and use, and the tenant's workloads that run there."""
+    for node in await services(request).engine.nodes(tenant(request)):
         if node.id == node_id:
             return json_response(node)
     raise Refused(404, Refusal.NOT_FOUND, f"there is no node {node_id[:100]!r}", member="id")
@@ -125,13 +128,13 @@ async def read_audit(request: Request, parameters: Annotated[AuditParameters, Qu
     return json_response(await store.noted(wanted.limit, wanted.before, wanted.of, wanted.actor, wanted.action))
 
 
-@router.get("/healthz", **operation("health", "Whether the server is alive", {200: Answer(Health, "It is.")}))
+@probes.get("/healthz", **operation("health", "Whether the server is alive", {200: Answer(Health, "It is.")}))
 async def health(request: Request) -> Response:
     """Answers as long as the process can."""
     return json_response(Health("ok"))
 
 
-@router.get(
+@probes.get(
     "/readyz", **operation("readiness", "Whether workloads can be run", {200: Answer(Health, "They can.")}, (503,))
 )
 async def readiness(request: Request) -> Response:
@@ -142,7 +145,7 @@ async def readiness(request: Request) -> Response:
     return json_response(Health("ready"))
 
 
-@router.get(
+@probes.get(
     "/metrics",
     **operation("metrics", "Metrics for Prometheus", {200: Answer(str, "All metrics.", media_type="text/plain")}),
 )

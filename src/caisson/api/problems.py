@@ -41,6 +41,8 @@ TITLES: dict[Refusal, str] = {
     Refusal.INVALID_VALUE: "A value is not possible",
     Refusal.BAD_ARCHIVE: "The archive is not accepted",
     Refusal.TOO_LARGE: "The request is too large",
+    Refusal.HEAD_TOO_LARGE: "The request's head is too large",
+    Refusal.TOO_SLOW: "The request came too slowly",
     Refusal.UNSUPPORTED_MEDIA_TYPE: "The body has a type that is not accepted",
     Refusal.NOT_ACCEPTABLE: "The answer has no form that the client accepts",
     Refusal.UNAUTHENTICATED: "A valid API key is needed",
@@ -135,7 +137,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def bad_query(request: Request, error: RequestValidationError) -> Response:
-        return problem_response(refusal_of_query(error.errors()[0]))
+        return problem_response(refusal_of_query(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

@@ -11,6 +11,10 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from caisson.api.listener import SECURITY_HEADERS
+from caisson.api.problems import problem_response
+from caisson.errors import Refusal, Refused
+
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers."""
 HEAD_S = 15.0
@@ -19,6 +23,7 @@ BODY_S = 30.0
 LINGER_S = 1.0
 LEAST_BODY_BYTES = 4096
 """Least that must come of a body within BODY_S seconds, while the server is ready to take it."""
+CLOSE = (b"connection", b"close")
 
 
 class _HeadTooLarge(Exception):
@@ -57,7 +62,7 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._in_head and self._head_bytes:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+                self._refuse(_head_too_large())
             elif self._timer is None:
                 self._arm(HEAD_S)
         elif self._awaits_body:
@@ -92,9 +97,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What the parser did not like; of headers that are too large, that they are."""
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            self._refuse(_head_too_large())
         else:
-            super().send_400_response(msg)
+            self._refuse(Refused(400, Refusal.MALFORMED, "what came is not valid HTTP"))
 
     @property
     def _awaits_body(self) -> bool:
@@ -115,25 +120,44 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         if self._in_head:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+            self._refuse(_too_slow("head"))
         elif self._awaits_body:
             if self.flow.read_paused or self._body_bytes >= LEAST_BODY_BYTES:
                 self._body_bytes = 0
                 self._arm(BODY_S)
-            elif self.cycle.response_started:
-                self.transport.close()
             else:
-                self.cycle.disconnected = True
-                self._refuse(HTTPStatus.REQUEST_TIMEOUT)
-                self.cycle.message_event.set()
+                self._refuse(_too_slow("body"))
 
-    def _refuse(self, status: HTTPStatus) -> None:
-        head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    def _refuse(self, refused: Refused) -> None:
         if self._refused or self.transport.is_closing():
+            return
+        waiting = self.cycle if self.cycle is not None and not self.cycle.response_complete else None
+        if self.pipeline or (waiting is not None and waiting.response_started):
+            # There is an answer under way, in which this one would stand.
+            self.transport.close()
             return
         self._refused = True
         self._disarm()
-        self.transport.write(head.encode())
+        if waiting is not None:
+            waiting.disconnected = True
+            waiting.message_event.set()
+        self.transport.write(self._answer(refused))
         # Closed at once, the kernel would answer what is still on its way with a reset, and the client not read this.
         self.transport.write_eof()
         self._timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _answer(self, refused: Refused) -> bytes:
+        response = problem_response(refused)
+        headers = [*self.server_state.default_headers, *response.raw_headers, *SECURITY_HEADERS, CLOSE]
+        lines = [f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}".encode()]
+        lines += [name + b": " + value for name, value in headers]
+        return b"\r\n".join([*lines, b"", bytes(response.body)])
+
+
+def _head_too_large() -> Refused:
+    message = f"request line and headers are larger than {MAX_HEAD_BYTES} bytes"
+    return Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, Refusal.HEAD_TOO_LARGE, message)
+
+
+def _too_slow(part: str) -> Refused:
+    return Refused(HTTPStatus.REQUEST_TIMEOUT, Refusal.TOO_SLOW, f"the request's {part} came too slowly")

@@ -18,6 +18,7 @@ from caisson.api.listener import Guard
 from caisson.api.oidc import tokens_of
 from caisson.api.openapi import describe
 from caisson.api.problems import add_handlers
+from caisson.api.routes import without_query
 from caisson.api.services import Services
 from caisson.compare.service import Benchmarks
 from caisson.engine.checks import HostChecks
@@ -55,7 +56,7 @@ def create_app(
     async def openapi(request: Request) -> Response:
         return json_response(described)
 
-    app.add_api_route("/openapi.json", openapi, include_in_schema=False)
+    app.add_api_route("/openapi.json", without_query(openapi), include_in_schema=False)
     return app
 
 
@@ -76,7 +77,7 @@ def _with_routes(*, tracing: bool = False) -> FastAPI:
     # Added as they are: `include_router` would put a second matcher in front of every request.
     for router in (
         *(workloads.submissions, workloads.router, logs.router, events.router, operations.router),
-        *(benchmark_endpoints.submissions, benchmark_endpoints.router, image_endpoints.router),
+        *(operations.probes, benchmark_endpoints.submissions, benchmark_endpoints.router, image_endpoints.router),
     ):
         app.router.routes.extend(router.routes)
     return app

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from caisson.api.answers import JSON
 from caisson.api.auth import Principal
 from caisson.api.bodies import read_body
-from caisson.api.multipart import ARCHIVE, read_multipart
+from caisson.api.multipart import ARCHIVE, SPEC, read_multipart
 from caisson.api.uploads import Upload, feed_base64, open_upload
 from caisson.api.validation import decode_spec
 from caisson.engine.intake import Submission
@@ -38,7 +38,7 @@ async def read_submission(request: Request, who: Principal, data_dir: Path, *, d
     key = _idempotency_key(request)
     if kind == MULTIPART:
         async with open_upload(data_dir) as upload:
-            spec = decode_spec(await read_multipart(request, upload), archive_apart=True)
+            spec = decode_spec(await read_multipart(request, upload), SPEC, archive_apart=True)
             return await _with_archive(spec, who, key, upload, ARCHIVE, durable=durable)
     if kind != JSON or not is_utf8(parameters):
         message = f"the body must be {JSON} in UTF-8, or {MULTIPART}"

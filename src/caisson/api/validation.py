@@ -7,18 +7,22 @@ what has it and yet cannot be (a value outside its range or list, members that e
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
+from caisson.api.bodies import BODY
 from caisson.benchmark import BenchmarkRequest
 from caisson.destinations import parse_destination
 from caisson.errors import Refusal, Refused
-from caisson.model import NetworkAllow, WorkloadSpec
+from caisson.model import NetworkAllow, Resources, WorkloadSpec
 
 CODE_MEMBERS = ("code", "files", "code_archive", "image")
 MAX_NAME_CHARS = 200
+MAX_NAMES = 50
+"""Of the members that do not exist, so many are named."""
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
@@ -45,13 +49,17 @@ _IMPOSSIBLE_QUERY = {
 
 _INTEGER_AS_FLOAT = ("Expected `int`, got `float` - at `$.resources.", "Expected `int`, got `float` - at `$.retries`")
 
+_OBJECTS: dict[str, type[msgspec.Struct]] = {"resources": Resources, "network": NetworkAllow}
+"""Members of a spec that are, or can be, objects with members of their own."""
+
 _decoder = msgspec.json.Decoder(WorkloadSpec)
 
 
-def decode_spec(body: bytes | bytearray, *, archive_apart: bool = False) -> WorkloadSpec:
+def decode_spec(body: bytes | bytearray, whole: str | None = BODY, *, archive_apart: bool = False) -> WorkloadSpec:
     """The spec in `body`, checked as far as it can be without knowing this host. Raises Refused (400, 422).
 
-    `archive_apart`: its code comes in a part of its own, so that no member may carry any.
+    `whole` is the member at fault where it is none of the spec's own but all of it. `archive_apart`: its code comes in
+    a part of its own, so that no member may carry any.
     """
     try:
         try:
@@ -64,14 +72,8 @@ def decode_spec(body: bytes | bytearray, *, archive_apart: bool = False) -> Work
         value = bytes(spec.input)
         if not value.isascii():
             value.decode("utf-8")
-    except msgspec.ValidationError as error:
-        raise refusal_of_body(error) from None
-    except msgspec.DecodeError as error:
-        raise Refused(400, Refusal.MALFORMED, f"the body is not valid JSON: {error}") from None
-    except UnicodeDecodeError:
-        raise Refused(400, Refusal.MALFORMED, "the body is not valid UTF-8") from None
-    except RecursionError:
-        raise Refused(400, Refusal.MALFORMED, "the body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise refusal_of_body(error, body, WorkloadSpec, whole) from None
     _check_code_members(spec, archive_apart)
     if isinstance(spec.network, NetworkAllow):
         _check_destinations(spec.network)
@@ -96,18 +98,12 @@ def decode_benchmark(body: bytes | bytearray) -> BenchmarkRequest:
         members = {name: _plain(number) for name, number in numbers.items() if number}
         rest = msgspec.json.encode({"isolations": parts.isolations, "runtimes": parts.runtimes, **members})
         request = msgspec.json.decode(rest, type=BenchmarkRequest)
-    except msgspec.ValidationError as error:
-        raise refusal_of_body(error) from None
-    except msgspec.DecodeError as error:
-        raise Refused(400, Refusal.MALFORMED, f"the body is not valid JSON: {error}") from None
-    except UnicodeDecodeError:
-        raise Refused(400, Refusal.MALFORMED, "the body is not valid UTF-8") from None
-    except RecursionError:
-        raise Refused(400, Refusal.MALFORMED, "the body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise refusal_of_body(error, body, _BenchmarkBody, BODY) from None
     if parts.workload == msgspec.Raw(b"null"):
         return request
     try:
-        workload = decode_spec(bytes(parts.workload))
+        workload = decode_spec(bytes(parts.workload), None)
         if workload.code_archive is not None:
             message = "an archive cannot be compared; give `files` instead"
             raise Refused(422, Refusal.INVALID_VALUE, message, member="code_archive")
@@ -158,16 +154,39 @@ def _check_destinations(network: NetworkAllow) -> None:
             ) from None
 
 
-def refusal_of_body(error: msgspec.ValidationError) -> Refused:
-    """What a message of msgspec's decoder means for the user."""
+def refusal_of_body(
+    error: Exception, body: bytes | bytearray, wanted: type[msgspec.Struct], whole: str | None
+) -> Refused:
+    """What it means for the user that msgspec's decoder did not make a `wanted` of `body`.
+
+    `whole` is the member at fault where it is all of the body.
+    """
+    match error:
+        case msgspec.ValidationError():
+            return _refusal_of_member(str(error), body, wanted, whole)
+        case UnicodeDecodeError():
+            wrong = "is not valid UTF-8"
+        case RecursionError():
+            wrong = "is nested too deeply"
+        case _:
+            wrong = f"is not valid JSON: {error}"
+    what = "the body" if whole in (BODY, None) else f"`{whole}`"
+    return Refused(400, Refusal.MALFORMED, f"{what} {wrong}", member=whole)
+
+
+def _refusal_of_member(
+    message: str, body: bytes | bytearray, wanted: type[msgspec.Struct], whole: str | None
+) -> Refused:
     # The text before the place can quote the request, the place cannot: so it is looked for from the right.
-    text, at, place = str(error).rpartition(" - at ")
+    text, at, place = message.rpartition(" - at ")
     if not at:
         text, place = place, "`$`"
     member = _dotted(place)
     if found := _UNKNOWN.fullmatch(text):
-        name = _join(member, found[1])
-        return Refused(400, Refusal.UNKNOWN_MEMBER, f"there is no member `{name}`", member=name)
+        # The decoder stops at the first one, and cannot say whether what comes behind it is JSON at all.
+        first = _join(member, found[1])
+        others = [name for name in islice(_unknown_members(body, wanted), MAX_NAMES) if name != first]
+        return unknown_members([first, *others], "member")
     if found := _MISSING.fullmatch(text):
         name = _join(member, found[1])
         return Refused(400, Refusal.MALFORMED, f"the member `{name}` is missing", member=name)
@@ -175,8 +194,30 @@ def refusal_of_body(error: msgspec.ValidationError) -> Refused:
     if _IMPOSSIBLE.match(text):
         if "matching regex" in text:
             text = _EXPLANATIONS.get(member or "", "there is a character that is not allowed")
-        return Refused(422, Refusal.INVALID_VALUE, where + text, member=member)
-    return Refused(400, Refusal.MALFORMED, where + text, member=member)
+        return Refused(422, Refusal.INVALID_VALUE, where + text, member=member or whole)
+    return Refused(400, Refusal.MALFORMED, where + text, member=member or whole)
+
+
+def unknown_members(names: Sequence[str], kind: str) -> Refused:
+    """The refusal of what does not exist, each of a `kind`; all are told, and the first is the member at fault."""
+    told = ", ".join(f"`{name}`" for name in names)
+    message = f"there is no {kind} {told}" if len(names) == 1 else f"there are no {kind}s {told}"
+    return Refused(400, Refusal.UNKNOWN_MEMBER, message, member=names[0])
+
+
+def _unknown_members(
+    body: bytes | bytearray | msgspec.Raw, wanted: type[msgspec.Struct], parent: str | None = None
+) -> Iterator[str]:
+    """Members of the object in `body` that a `wanted` does not have, in their order; none of what is no object."""
+    try:
+        members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    for name, value in members.items():
+        if name not in wanted.__struct_encode_fields__:
+            yield _join(parent, name)
+        elif wanted is WorkloadSpec and name in _OBJECTS:
+            yield from _unknown_members(value, _OBJECTS[name], name)
 
 
 def _dotted(place: str) -> str | None:
@@ -189,11 +230,16 @@ def _join(parent: str | None, name: str) -> str:
     return f"{parent}.{name}"[:MAX_NAME_CHARS] if parent else name[:MAX_NAME_CHARS]
 
 
-def refusal_of_query(error: Mapping[str, Any]) -> Refused:
-    """What one of pydantic's errors about a query parameter or header means for the user."""
-    name, kind, message = str(error["loc"][-1])[:MAX_NAME_CHARS], error["type"], error["msg"]
+def refusal_of_query(errors: Sequence[Mapping[str, Any]]) -> Refused:
+    """What pydantic's errors about query parameters and headers mean for the user: the first, or all that are alike."""
+    error = errors[0]
+    name, kind, message = _name_of(error), error["type"], error["msg"]
     if kind == "extra_forbidden":
-        return Refused(400, Refusal.UNKNOWN_MEMBER, f"there is no query parameter `{name}`", member=name)
+        return unknown_members([_name_of(each) for each in errors if each["type"] == kind], "query parameter")
     if kind in _IMPOSSIBLE_QUERY:
         return Refused(422, Refusal.INVALID_VALUE, f"`{name}`: {message}", member=name)
     return Refused(400, Refusal.MALFORMED, f"`{name}`: {message}", member=name)
+
+
+def _name_of(error: Mapping[str, Any]) -> str:
+    return str(error["loc"][-1])[:MAX_NAME_CHARS]

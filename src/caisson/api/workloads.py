@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
@@ -17,6 +15,7 @@ from caisson.api.answers import json_response
 from caisson.api.connection import while_connected
 from caisson.api.openapi import LINKS, WORKLOAD_ID, Answer, operation
 from caisson.api.request_schema import STORED_SPEC, SUBMISSION
+from caisson.api.routes import DirectRoute, StrictRoute
 from caisson.api.services import note, principal, services, tenant
 from caisson.api.submissions import read_submission
 from caisson.errors import Refusal, Refused
@@ -24,15 +23,6 @@ from caisson.model import IsolationChoice, Runtime, Status, Workload, is_workloa
 from caisson.store.records import ListQuery
 
 MAX_WAIT_S = 300
-
-
-class DirectRoute(APIRoute):
-    """A route whose endpoint reads the request itself: none of the framework's work for parameters is done."""
-
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]  # awaitables do
-        """The endpoint as it is."""
-        endpoint: Callable[[Request], Awaitable[Response]] = self.endpoint
-        return endpoint
 
 
 class _WorkloadPath(Convertor[str]):
@@ -49,7 +39,7 @@ class _WorkloadPath(Convertor[str]):
 
 register_url_convertor("workload", _WorkloadPath())
 submissions = APIRouter(route_class=DirectRoute)
-router = APIRouter()
+router = APIRouter(route_class=StrictRoute)
 
 
 @submissions.post(

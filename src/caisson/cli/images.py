@@ -179,21 +179,27 @@ def prune(
 
 
 @app.command()
-def verify(names: Names = None, images_dir: ImagesDir = None) -> None:
+def verify(names: Names = None, images_dir: ImagesDir = None, json: Json = False) -> None:
     """Read every byte of the images and compare it with their manifests."""
+    from caisson.cli.terminal import print_json
     from caisson.images.errors import ImageDamaged
 
-    damaged = False
+    rows = []
     with _catalog(images_dir) as catalog:
         for image in [catalog.get(name) for name in names] if names else catalog.images():
+            damage = None
             try:
                 catalog.verify(image)
             except ImageDamaged as error:
-                damaged = True
-                complain(error.message)
+                damage = error.message
+                complain(damage)
             else:
-                typer.echo(f"{image.name} {image.version} is as it was made")
-    if damaged:
+                if not json:
+                    typer.echo(f"{image.name} {image.version} is as it was made")
+            rows.append(_told(catalog, image) | {"damage": damage})
+    if json:
+        print_json(rows)
+    if any(row["damage"] for row in rows):
         fail("make what is damaged anew: caisson images rm NAME, caisson images build NAME")
 
 

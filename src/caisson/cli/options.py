@@ -51,8 +51,8 @@ def connected(ctx: typer.Context, api: str | None, api_key: str | None) -> Itera
 
     early: Server = ctx.obj
     file = dotenv_values(".env")
-    url = api or early.api or _setting("CAISSON_API", file)
-    key = api_key or early.api_key or _setting("CAISSON_API_KEY", file)
+    url = api or early.api or setting("CAISSON_API", file)
+    key = api_key or early.api_key or setting("CAISSON_API_KEY", file)
     try:
         client = Client(url, key)
     except ValueError as error:
@@ -72,5 +72,7 @@ def connected(ctx: typer.Context, api: str | None, api_key: str | None) -> Itera
         fail(f"what was given is not UTF-8 text: {error.object[:60]!r}", USAGE)
 
 
-def _setting(name: str, file: dict[str, str | None]) -> str | None:
-    return os.environ.get(name) or file.get(name)
+def setting(name: str, file: dict[str, str | None]) -> str | None:
+    """What the environment says, else what the `.env` file does."""
+    # Also an empty one wins over the file: it says that there is to be none.
+    return os.environ[name] if name in os.environ else file.get(name)

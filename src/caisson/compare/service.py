@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import re
 import shlex
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -187,7 +188,9 @@ class Benchmarks:
                 refusals.append(refused)
         if refusals:
             first = refusals[0]
-            member = f"workload.{first.member}" if first.member else "workload"
+            member = first.member or "workload"
+            if re.split(r"[.[]", member)[0] in WorkloadSpec.__struct_fields__:
+                member = f"workload.{member}"
             raise Refused(first.status, first.reason, first.message, member=member, retry_after_s=first.retry_after_s)
 
     def _running(self, benchmark_id: str, tenant: str) -> _Run | None:

@@ -213,11 +213,12 @@ class Engine:
         """What each isolation can do here."""
         return backend_views(self._prober.found, self._pools.views())
 
-    async def nodes(self) -> builtins.list[NodeView]:
-        """This node."""
+    async def nodes(self, tenant: str) -> builtins.list[NodeView]:
+        """This node, with the tenant's running workloads."""
         return [
             node_view(
                 self._node_id,
+                tenant,
                 self._settings,
                 self._admission,
                 self._dispatcher,

@@ -63,7 +63,7 @@ class Quotas:
         if policy.concurrent is not None and use.unfinished >= policy.concurrent:
             raise _used_up("concurrent", f"{policy.concurrent} workloads that wait or run at once", SOON_S)
         if policy.mem_mb is not None and use.mem_mb + mem_mb > policy.mem_mb:
-            raise _used_up("mem_mb", f"{policy.mem_mb} MiB for all that waits or runs", SOON_S)
+            raise _used_up("mem_mb", f"{policy.mem_mb} MiB for all that waits or runs", SOON_S, "resources.mem_mb")
         if policy.per_minute is not None:
             self._forget(use)
             if len(use.accepted_at) >= policy.per_minute:
@@ -82,7 +82,7 @@ class Quotas:
 
     def refuse_image(self, tenant: str) -> Refused:
         """The refusal of one image more."""
-        return _used_up("image_mb", f"{self.policy(tenant).image_mb} MiB of images from registries", HOUR_S)
+        return _used_up("image_mb", f"{self.policy(tenant).image_mb} MiB of images from registries", HOUR_S, "image")
 
     def accepted(self, tenant: str) -> None:
         """Note that a workload was accepted."""
@@ -120,10 +120,12 @@ class Quotas:
             use.accepted_at.popleft()
 
 
-def _used_up(name: str, what: str, wait_s: float) -> Refused:
+def _used_up(name: str, what: str, wait_s: float, member: str | None = None) -> Refused:
+    """`member` is the request's that counts towards the quota; where each request counts alike, it is the quota."""
     return Refused(
         429,
         Refusal.QUOTA_EXCEEDED,
         f"the quota `{name}` is used up: {what}",
+        member=member or name,
         retry_after_s=max(SOON_S, math.ceil(wait_s)),
     )

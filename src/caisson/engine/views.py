@@ -38,6 +38,7 @@ def backend_views(
 
 def node_view(
     node_id: str,
+    tenant: str,
     settings: Settings,
     admission: Admission,
     lives: Iterable[Live],
@@ -47,7 +48,10 @@ def node_view(
     *,
     draining: bool,
 ) -> NodeView:
-    """This node: what it has to give, what it has given, and to which workloads."""
+    """This node: what it has to give, what it has given, and to which of the tenant's workloads.
+
+    Others' count in what is used, but their ids are nobody else's business.
+    """
     running = [live for live in lives if live.workload.status is Status.RUNNING]
     return NodeView(
         id=node_id,
@@ -62,6 +66,6 @@ def node_view(
         ),
         queued=admission.queued,
         isolations=sorted(isolations),
-        running=sorted(live.workload.id for live in running),
+        running=sorted(live.workload.id for live in running if live.tenant == tenant),
         load=load,
     )

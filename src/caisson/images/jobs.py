@@ -103,7 +103,7 @@ class ImageJobs:
         source = self._source
         if source is None:
             message = "no source of images is set; name one in CAISSON_IMAGES_SOURCE, or build the image"
-            raise Refused(422, Refusal.UNSUPPORTED, message)
+            raise Refused(422, Refusal.UNSUPPORTED, message, member="name")
 
         async def work(report: Report) -> Image:
             async with open_source(source) as opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -75,7 +76,8 @@ def test_a_body_that_turns_out_too_large_is_refused_and_the_sender_can_read_why(
             yield b" " * MIB
 
     answer = http.post("/v1/workloads", content=endless(), headers={"Content-Type": "application/json"})
-    assert (answer.status_code, answer.json()["reason"]) == (413, "too_large")
+    problem = answer.json()
+    assert (answer.status_code, problem["reason"], problem["member"]) == (413, "too_large", "body")
 
 
 def test_an_archive_over_the_limit_is_refused_without_being_kept_in_memory_or_on_disk(
@@ -108,6 +110,26 @@ def test_a_connection_serves_on_after_refusals(connection: socket.socket) -> Non
         while b"}" not in answer:
             answer += connection.recv(65536)
         assert answer.startswith(b"HTTP/1.1 " + status)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "reason"),
+    [
+        (b"nonsense\r\n\r\n", 400, "malformed"),
+        (HEAD.encode() + b"Content-Length: x\r\n\r\n", 400, "malformed"),
+        (HEAD.encode() + b"X-Long: " + b"x" * 200_000 + b"\r\n\r\n", 431, "head_too_large"),
+    ],
+    ids=["no request", "length", "large"],
+)
+def test_what_is_no_request_is_answered_with_a_problem_and_counted(
+    connection: socket.socket, http: httpx2.Client, sent: bytes, status: int, reason: str
+) -> None:
+    connection.sendall(sent)
+    head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"content-type: application/problem+json" in head.lower()
+    assert (json.loads(body)["status"], json.loads(body)["reason"]) == (status, reason)
+    assert f'caisson_requests_refused_total{{reason="{reason}"}}' in http.get("/metrics").text
 
 
 @pytest.mark.parametrize(

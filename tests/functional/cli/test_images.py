@@ -43,9 +43,14 @@ def test_an_image_goes_from_one_machine_to_another_through_a_registry(tmp_path: 
     assert (entry["name"], entry["digest"], entry["current"]) == ("small", image.digest, True)
     assert "small" in caisson("images", "ls", cwd=tmp_path, **settings).stdout
     assert caisson("images", "verify", cwd=tmp_path, **settings).code == 0
+    whole = caisson("images", "verify", "--json", cwd=tmp_path, **settings)
+    assert (whole.code, json.loads(whole.stdout)) == (0, [entry | {"damage": None}])
     (Path(entry["folder"]) / "root.erofs").write_bytes(b"other")
     damaged = caisson("images", "verify", "small", cwd=tmp_path, **settings)
     assert (damaged.code, "root.erofs has other bytes" in damaged.stderr) == (1, True)
+    damaged = caisson("images", "verify", "--json", cwd=tmp_path, **settings)
+    (told,) = json.loads(damaged.stdout)
+    assert (damaged.code, "root.erofs has other bytes" in told["damage"]) == (1, True)
     assert caisson("images", "rm", "small", cwd=tmp_path, **settings).code == 0
     assert json.loads(caisson("images", "ls", "--json", cwd=tmp_path, **settings).stdout) == []
 

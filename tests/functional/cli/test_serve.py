@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,17 @@ def test_an_address_that_others_reach_without_any_key(tmp_path: Path) -> None:
     address = f"0.0.0.0:{free_port()}"
     ended = caisson("serve", "--listen", address, "--data-dir", tmp_path / "data", cwd=tmp_path)
     assert_told(ended, address, "no API key", "caisson keys create")
+
+
+def test_an_address_that_others_reach_with_keys_that_are_in_force_no_more(tmp_path: Path) -> None:
+    data = ("--data-dir", tmp_path / "data")
+    revoked = caisson("keys", "create", *data, cwd=tmp_path).stdout.strip()
+    assert caisson("keys", "revoke", revoked, *data, cwd=tmp_path).code == 0
+    caisson("keys", "create", "--expires", "1s", *data, cwd=tmp_path)
+    time.sleep(1.1)
+    address = f"0.0.0.0:{free_port()}"
+    ended = caisson("serve", "--listen", address, *data, cwd=tmp_path)
+    assert_told(ended, address, "no API key is in force", "caisson keys create")
 
 
 def test_a_listen_address_that_is_none(tmp_path: Path) -> None:

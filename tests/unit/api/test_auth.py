@@ -57,7 +57,7 @@ async def test_a_key_out_of_force_is_no_key(secret: str, tmp_path: Path, keys: K
 async def test_a_key_does_what_its_scopes_say(
     secret: str, read: int, run: int, nodes: int, tmp_path: Path, keys: KeysDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_nodes() -> list[object]:
+    async def no_nodes(tenant: str) -> list[object]:
         return []
 
     engine = EngineDouble()

@@ -51,6 +51,7 @@ async def test_listing_passes_every_filter_on(http: httpx2.AsyncClient, engine: 
         ("runtime=cobol", 422, "invalid_value", "runtime"),
         ("label=%00", 422, "invalid_value", "label"),
         ("stauts=failed", 400, "unknown_member", "stauts"),
+        ("limit=5&stauts=failed&lable=a", 400, "unknown_member", "stauts"),
     ],
 )
 async def test_a_wrong_query_parameter_is_named(
@@ -58,6 +59,29 @@ async def test_a_wrong_query_parameter_is_named(
 ) -> None:
     answer = await http.get(f"/v1/workloads?{query}")
     assert (answer.status_code, answer.json()["reason"], answer.json()["member"]) == (status, reason, member)
+
+
+PROBES = {"/healthz", "/readyz", "/metrics"}
+
+
+async def test_every_endpoint_but_probes_refuses_query_parameters_that_do_not_exist(http: httpx2.AsyncClient) -> None:
+    described = (await http.get("/openapi.json")).json()["paths"]
+    given = {"/v1/routing": "runtime=node&"}
+    asked = {(method, path) for path, item in described.items() for method in item} | {("get", "/openapi.json")}
+    for method, path in asked:
+        place = path.replace("{id}", KNOWN_ID).replace("{name}", "base")
+        answer = await http.request(method, f"{place}?{given.get(path, '')}foo=1&bar=&b%C3%A4r")
+        if path in PROBES:
+            assert answer.status_code == 200, path
+            continue
+        problem = answer.json()
+        told = (answer.status_code, problem["reason"], problem["member"])
+        assert told == (400, "unknown_member", "foo"), (method, path)
+        assert problem["detail"] == "there are no query parameters `foo`, `bar`, `bär`"
+
+
+async def test_an_empty_query_is_none(http: httpx2.AsyncClient) -> None:
+    assert (await http.post("/v1/workloads?", json={"runtime": "node", "code": "1"})).status_code == 200
 
 
 @pytest.mark.parametrize("wait", ["nan", "inf", "-1", "301", "1e999"])

@@ -84,7 +84,8 @@ async def test_a_barred_address_is_answered_429_without_asking_the_store_and_onc
             for number in range(FREE_GUESSES + 5)
         ]
         assert [answer.status_code for answer in answers] == [401] * FREE_GUESSES + [429] * 5
-        assert answers[-1].json()["reason"] == "too_many_guesses"
+        problem = answers[-1].json()
+        assert (problem["reason"], problem["member"]) == ("too_many_guesses", "Authorization")
         assert int(answers[-1].headers["Retry-After"]) >= 1
         assert (await http.get("/v1/workloads", headers=right)).status_code == 200
     assert [entry.action for entry in keys.noted] == ["key.barred"]

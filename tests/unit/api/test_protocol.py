@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -134,6 +135,41 @@ async def test_a_head_without_end_is_refused_without_being_kept(head: bytes) -> 
     async with serving(App()) as (reader, writer):
         writer.write(head)
         assert (await answer(reader)).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "reason"),
+    [
+        (b"what is this\r\n\r\n", 400, "malformed"),
+        (b"\x16\x03\x01\x02\x00\x01", 400, "malformed"),
+        (HEAD + b"Content-Length: x\r\n\r\n", 400, "malformed"),
+        (HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", 400, "malformed"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n", 400, "malformed"),
+        (HEAD + b"X-Long: " + b"x" * 4 * MAX_HEAD_BYTES, 431, "head_too_large"),
+        (HEAD, 408, "too_slow"),
+        (HEAD + b"Content-Length: 3\r\n\r\na", 408, "too_slow"),
+    ],
+    ids=["text", "tls", "length", "lengths", "chunk", "large", "slow head", "slow body"],
+)
+async def test_what_is_no_request_is_answered_with_a_problem(sent: bytes, status: int, reason: str) -> None:
+    async with serving(App()) as (reader, writer):
+        writer.write(sent)
+        head, _, body = (await answer(reader)).partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    assert lines[0].startswith(f"http/1.1 {status} ".encode())
+    assert b"content-type: application/problem+json" in lines
+    assert b"connection: close" in lines
+    assert f"content-length: {len(body)}".encode() in lines
+    problem = json.loads(body)
+    assert (problem["status"], problem["reason"]) == (status, reason)
+    assert problem["type"].endswith(f"#{reason}")
+
+
+async def test_nonsense_behind_a_request_is_not_put_into_its_answer() -> None:
+    app = App(pause_s=0.5)
+    async with serving(app) as (reader, writer):
+        writer.write((HEAD + b"Content-Length: 3\r\n\r\nabc") * 2 + b"nonsense\r\n\r\n")
+        assert await answer(reader) == b""
 
 
 async def test_a_connection_serves_many_requests_one_after_the_other_and_at_once() -> None:

@@ -93,17 +93,19 @@ async def test_the_body_may_come_in_pieces_of_any_size(http: httpx2.AsyncClient,
         (form(("archive", ARCHIVE)), "malformed", "spec"),
         (form(("spec", b"{}"), ("spec", b"{}")), "malformed", "spec"),
         (form(("spec", b"{}"), ("more", b"")), "unknown_member", "more"),
-        (form(("spec", b"{}"), ("archive", ARCHIVE), end=b""), "malformed", None),
-        (form(end=b""), "malformed", None),
-        (form(end=b"garbage"), "malformed", None),
-        (form(("spec", b"{"), ("archive", ARCHIVE)), "malformed", None),
+        (form(("spec", b"{}"), ("archive", ARCHIVE), end=b""), "malformed", "body"),
+        (form(end=b""), "malformed", "body"),
+        (form(end=b"garbage"), "malformed", "body"),
+        (form(("spec", b"{"), ("archive", ARCHIVE)), "malformed", "spec"),
+        (form(("spec", b"[]"), ("archive", ARCHIVE)), "malformed", "spec"),
+        (form(("spec", b"\xff"), ("archive", ARCHIVE)), "malformed", "spec"),
         (both(archive=b"no archive"), "bad_archive", "archive"),
         (both(archive=ARCHIVE[:-5]), "bad_archive", "archive"),
         ({"content": b"", "headers": {"Content-Type": "multipart/form-data"}}, "malformed", "Content-Type"),
         (
             {"content": b"", "headers": {"Content-Type": "multipart/form-data; boundary=" + "x" * 300}},
             "malformed",
-            None,
+            "body",
         ),
         ({"json": SPEC | {"code_archive": "not base64!"}}, "bad_archive", "code_archive"),
         ({"json": SPEC | {"code_archive": "bm8gYXJjaGl2ZQ=="}}, "bad_archive", "code_archive"),
@@ -140,12 +142,12 @@ async def test_code_in_the_spec_beside_an_archive_is_refused(http: httpx2.AsyncC
 
 
 @pytest.mark.parametrize(
-    ("patched", "name", "request_arguments"),
+    ("patched", "name", "request_arguments", "member"),
     [
-        (submissions, "MAX_BODY_BYTES", {"json": SPEC | {"code": "x" * 100}}),
-        (multipart, "MAX_BODY_BYTES", both(SPEC | {"env": {"A": "x" * 100}})),
-        (uploads, "MAX_ARCHIVE_BYTES", both()),
-        (multipart, "MAX_MULTIPART_BYTES", both()),
+        (submissions, "MAX_BODY_BYTES", {"json": SPEC | {"code": "x" * 100}}, "body"),
+        (multipart, "MAX_BODY_BYTES", both(SPEC | {"env": {"A": "x" * 100}}), "spec"),
+        (uploads, "MAX_ARCHIVE_BYTES", both(), "archive"),
+        (multipart, "MAX_MULTIPART_BYTES", both(), "body"),
     ],
 )
 async def test_what_is_over_a_limit_is_refused_and_leaves_nothing(
@@ -156,10 +158,12 @@ async def test_what_is_over_a_limit_is_refused_and_leaves_nothing(
     patched: Any,
     name: str,
     request_arguments: dict[str, Any],
+    member: str,
 ) -> None:
     monkeypatch.setattr(patched, name, 64)
     answer = await http.post("/v1/workloads", **request_arguments)
-    assert (answer.status_code, answer.json()["reason"]) == (413, "too_large")
+    problem = answer.json()
+    assert (answer.status_code, problem["reason"], problem["member"]) == (413, "too_large", member)
     assert answer.headers["Connection"] == "close"
     assert not engine.submissions
     assert not left_files(tmp_path)

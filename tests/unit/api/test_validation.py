@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caisson.api.validation import decode_spec
+from caisson.api.validation import MAX_NAMES, decode_benchmark, decode_spec
 from caisson.errors import Refusal, Refused
 
 GOOD: dict[str, Any] = {"runtime": "node", "code": "1"}
@@ -53,6 +53,49 @@ def test_a_wrong_type_is_malformed_and_named(changes: dict[str, Any], member: st
 def test_an_unknown_member_is_named(changes: dict[str, Any], member: str) -> None:
     refused = refusal(GOOD | changes)
     assert (refused.status, refused.reason, refused.member) == (400, Refusal.UNKNOWN_MEMBER, member)
+
+
+def test_all_unknown_members_are_named_and_the_first_is_at_fault() -> None:
+    refused = refusal(GOOD | {"foo": 1, "resources": {"ram": 1, "cpu": 2}, "network": {"alow": []}, "bar": 2})
+    assert (refused.status, refused.reason, refused.member) == (400, Refusal.UNKNOWN_MEMBER, "foo")
+    assert refused.message == ("there are no members `foo`, `resources.ram`, `resources.cpu`, `network.alow`, `bar`")
+    assert refusal(GOOD | {"tpyo": 1}).message == "there is no member `tpyo`"
+
+
+@pytest.mark.parametrize("behind", [b"", b"{", b'"\xff": 1}', b'"b": ' + b"[" * 200_000])
+def test_an_unknown_member_is_named_whatever_stands_behind_it(behind: bytes) -> None:
+    refused = refusal(b'{"runtime": "node", "foo": 1, ' + behind)
+    assert (refused.reason, refused.member) in ((Refusal.UNKNOWN_MEMBER, "foo"), (Refusal.MALFORMED, "body"))
+
+
+def test_of_very_many_unknown_members_some_are_named() -> None:
+    refused = refusal(GOOD | {f"member-{number}": number for number in range(100_000)})
+    assert refused.member == "member-0"
+    assert refused.message.count("`") == 2 * MAX_NAMES
+
+
+def test_unknown_members_of_a_benchmark_and_its_workload_are_named() -> None:
+    with pytest.raises(Refused) as caught:
+        decode_benchmark(b'{"run": 1, "runs": 2, "client": 3}')
+    assert (caught.value.member, caught.value.message) == ("run", "there are no members `run`, `client`")
+    with pytest.raises(Refused) as caught:
+        decode_benchmark(b'{"workload": {"runtime": "node", "code": "1", "foo": 1, "bar": 2}}')
+    assert caught.value.member == "workload.foo"
+    assert "`bar`" in caught.value.message
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b'{"clients": 1'])
+def test_a_benchmark_that_is_none_names_the_body(body: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        decode_benchmark(body)
+    assert (caught.value.status, caught.value.member) == (400, "body")
+
+
+@pytest.mark.parametrize("workload", [b"[]", b"1", b'"\xff"'])
+def test_a_workload_to_compare_that_is_none_is_named(workload: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        decode_benchmark(b'{"workload": ' + workload + b"}")
+    assert (caught.value.status, caught.value.member) == (400, "workload")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +155,7 @@ def test_a_plain_relative_path_is_a_file_name(name: str) -> None:
 )
 def test_what_is_not_json_is_malformed(body: bytes, detail: str) -> None:
     refused = refusal(body)
-    assert (refused.status, refused.reason) == (400, Refusal.MALFORMED)
+    assert (refused.status, refused.reason, refused.member) == (400, Refusal.MALFORMED, "body")
     assert detail in refused.message
 
 

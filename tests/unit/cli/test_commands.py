@@ -64,6 +64,15 @@ def test_what_stands_nearer_wins(tmp_path: Path) -> None:
         assert caisson("ls", cwd=tmp_path, CAISSON_API=double.url).code == 0
 
 
+def test_what_is_empty_in_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    with answering(answer) as double:
+        (tmp_path / ".env").write_text(f"CAISSON_API={double.url}\nCAISSON_API_KEY=csn_k\n")
+        assert caisson("ls", cwd=tmp_path, CAISSON_API_KEY="").code == 0
+        # Without any address it is the usual one, where something else may answer.
+        caisson("ls", cwd=tmp_path, CAISSON_API="")
+    assert ["authorization" in request.headers for request in double.requests] == [False]
+
+
 @pytest.mark.parametrize(
     ("arguments", "value"),
     [

@@ -60,6 +60,7 @@ def test_no_more_wait_or_run_than_allowed(events: list[bool], limit: int) -> Non
                 held += 1
             else:
                 assert "`concurrent`" in error.message
+                assert error.member == "concurrent"
         elif held:
             made.release("a", 10)
             held -= 1
@@ -76,6 +77,7 @@ def test_no_more_memory_is_held_than_allowed(sizes: list[int]) -> None:
             held += size
         else:
             assert "`mem_mb`" in error.message
+            assert error.member == "resources.mem_mb"
 
 
 @given(st.lists(st.floats(0, 40)), st.integers(1, 5))
@@ -91,6 +93,7 @@ def test_within_any_minute_no_more_are_accepted_than_allowed_and_a_retry_succeed
         assert (error is None) == (len(lately) < limit)
         if error is not None:
             assert "`per_minute`" in error.message
+            assert error.member == "per_minute"
             assert error.retry_after_s is not None
             clock.now += error.retry_after_s
             assert refused(made) is None
@@ -108,6 +111,7 @@ def test_cpu_time_counts_for_a_day_whoever_counted_it() -> None:
     error = refused(made)
     assert error is not None
     assert "`cpu_s_per_day`" in error.message
+    assert error.member == "cpu_s_per_day"
     clock.hour += 1  # the oldest is a day old now
     assert refused(made) is None
 

@@ -59,7 +59,7 @@ function NodeCard({ node }: { node: NodeView }) {
       </div>
       <div className="border-t border-line px-3 py-2 text-[13px]">
         {node.running.length === 0 ? (
-          <span className="text-muted">Nothing runs here.</span>
+          <span className="text-muted">Nothing of yours runs here.</span>
         ) : (
           <ul className="flex flex-wrap gap-x-4 gap-y-1 font-mono text-xs" aria-label="Running workloads">
             {node.running.map((id) => (
