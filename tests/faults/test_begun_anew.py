@@ -18,9 +18,11 @@ from tests.helpers.server import Server, node_name
 PHOENIX = node_name("phoenix")
 CODE = "console.log('begun'); await new Promise((go) => setTimeout(go, 1500)); console.log('done')"
 
+ENDLESS = "console.log('begun'); await new Promise((go) => setTimeout(go, 60_000))"
 
-def begun(http: httpx2.Client, after: int = -1, **more: Any) -> str:
-    workload_id = submit(http, code=CODE, **more)
+
+def begun(http: httpx2.Client, code: str = CODE, **more: Any) -> str:
+    workload_id = submit(http, code=code, **more)
     next(events(http, workload_id))
     return workload_id
 
@@ -29,9 +31,10 @@ def test_an_idempotent_one_runs_to_its_end_and_its_log_goes_on(start_server: Cal
     settings: dict[str, Any] = {"node_id": PHOENIX, "warm_wasm": 0}
     server = start_server(**settings)
     with server.client() as http:
+        careful = begun(http, ENDLESS, retries=3)
+        silent = begun(http, ENDLESS)
+        # Last: it must not be over before the server is killed.
         asked = begun(http, retries=1, idempotent=True)
-        careful = begun(http, retries=3)
-        silent = begun(http)
     server.signal(signal.SIGKILL)
     server.wait()
     with start_server(**settings).client() as http:

@@ -21,7 +21,7 @@ import httpx2
 import pytest
 
 from tests.helpers.images import IMAGES_DIR, TEMPLATES_DIR
-from tests.helpers.leaks import assert_nothing_left
+from tests.helpers.leaks import PATIENCE_S, assert_nothing_left
 from tests.helpers.processes import Process, bury_orphans, descendants
 from tests.helpers.runs import events, logs, submit, wait
 from tests.helpers.server import Server, node_name
@@ -105,10 +105,11 @@ def end_orphans(before: set[Process]) -> list[str]:
 
     What was there before, such as a server that other tests share, and whatever that started, is none of them.
     """
-    time.sleep(1)  # a killed process is gone a moment after its killer goes on
-    orphans = descendants(os.getpid()) - before
-    for process in before:
-        orphans -= descendants(process.pid)
+    standing = [process.pid for process in before]
+    until = time.monotonic() + PATIENCE_S
+    # A killed process is gone a moment after its killer goes on.
+    while (orphans := descendants(os.getpid(), standing) - before) and time.monotonic() < until:
+        time.sleep(0.1)
     for process in orphans:
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)

@@ -19,6 +19,8 @@ def test_figures_are_of_what_ran_and_what_waits(start_server: Callable[..., Serv
         done = [http.get(f"/v1/workloads/{submit(code)}?wait=60").json() for code in ("1", "throw 1", "2")]
         held = [submit("await new Promise((go) => setTimeout(go, 60_000))", resources={"mem_mb": 128}) for _ in "abc"]
         wait_until(lambda: len(http.get("/v1/nodes").json()[0]["running"]) == 2, "two to run", 20)
+        # Nodes tell what is in memory, statistics what is on disk, a flush later.
+        wait_until(lambda: http.get("/v1/stats").json()["counts"]["status"]["running"] == 2, "that to be stored", 20)
         stats, node = http.get("/v1/stats").json(), http.get("/v1/nodes").json()[0]
         assert stats["counts"]["status"] == {"pending": 1, "running": 2, "completed": 2, "failed": 1, "killed": 0}
         assert stats["counts"]["runtime"]["node"] == stats["counts"]["isolation"]["isolate"] == 6

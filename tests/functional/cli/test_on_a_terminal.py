@@ -34,7 +34,7 @@ def on_terminal(server: Server, folder: Path, *arguments: str) -> tuple[int, str
 
 def test_a_spinner_with_the_state_turns_in_quiet_moments_and_leaves_no_trace(server: Server, tmp_path: Path) -> None:
     (tmp_path / "quiet.js").write_text(
-        "console.log('before'); await new Promise((go) => setTimeout(go, 1500)); console.log('after');"
+        "console.log('before'); await new Promise((go) => setTimeout(go, 4000)); console.log('after');"
     )
     code, seen = on_terminal(server, tmp_path, "run", "quiet.js")
     assert code == 0

@@ -26,8 +26,10 @@ def test_an_accepted_workload_has_a_location_and_can_be_waited_for(http: httpx2.
     assert accepted.status_code == 202
     location = accepted.headers["location"]
     assert location.endswith(accepted.json()["id"])
-    assert http.get(location, params={"wait": 0.01}).json()["status"] in ("pending", "running")
     assert http.get(location, params={"wait": 30}).json()["status"] == "completed"
+    endless = f"/v1/workloads/{submit(http, code=FOREVER)}"
+    assert http.get(endless, params={"wait": 0.01}).json()["status"] in ("pending", "running")
+    assert http.delete(endless).status_code == 200
 
 
 def test_times_add_up(http: httpx2.Client) -> None:

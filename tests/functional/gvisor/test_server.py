@@ -156,7 +156,12 @@ def test_whatever_of_a_sandbox_is_killed_its_workload_ends_as_crashed(start: Sta
         code = "import time\ndef handler(input):\n    print('on', flush=True)\n    time.sleep(50)"
         workload_id = submit(http, runtime="python", code=code, resources={"timeout_s": 50})
         next(events(http, workload_id))
-        (outer,) = [each for each in descendants(server.process.pid) if each.parent == server.process.pid]
+
+        def sandboxes() -> list[Process]:
+            return [each for each in descendants(server.process.pid) if each.parent == server.process.pid]
+
+        wait_until(lambda: len(sandboxes()) == 1, "the one that is booted to see what works to be gone", 20)
+        (outer,) = sandboxes()
         inside = descendants(outer.pid)
         parts = {"gofer" if is_gofer(each) else "sentry": each for each in inside if each.parent == outer.pid}
         parts |= {"runsc": outer, "stub": max(inside - {*parts.values()}, key=lambda each: each.pid)}
@@ -180,4 +185,4 @@ def test_after_sigkill_of_the_server_nothing_of_its_sandboxes_is_left(start: Sta
     with after.client() as http:
         assert outcome(wait(http, workload_id)) == ("failed", "node_lost")
     after.stop()
-    assert_nothing_left(server.folder, "gvisor-mortal", sandboxes)
+    assert_nothing_left(server.folder, server.node_id, sandboxes)

@@ -20,6 +20,7 @@ from caisson.backends.microvm.firecracker.jailer import Programs
 from caisson.backends.microvm.firecracker.vmm import FirecrackerVmm
 from caisson.backends.microvm.vmm import Drive, EndKind, Home, Kernel, Machine, MachineConfig, Snapshot, VmmError
 from caisson.host.cgroup import node_tree
+from caisson.host.pipes import readable
 from tests.helpers.firecracker_program import METRICS, RAM_BYTES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -81,7 +82,7 @@ async def test_a_machine_is_spoken_to_stopped_saved_and_gone(
         fd = await machine.connect()
         try:
             os.write(fd, b"hello")
-            await asyncio.sleep(0.1)
+            await readable(fd)
             assert os.read(fd, 100) == b"hello"
         finally:
             os.close(fd)
