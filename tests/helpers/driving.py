@@ -42,12 +42,14 @@ def job(files: Mapping[str, str | bytes] | None = None, *, input: object = None,
 
 
 @asynccontextmanager
-async def agent_channel(agent: Path, *arguments: str | Path) -> AsyncIterator[Channel]:
+async def agent_channel(
+    agent: Path, *arguments: str | Path, env: Mapping[str, str] = ENVIRONMENT
+) -> AsyncIterator[Channel]:
     """A channel to an agent that is READY; the agent is gone when the context is left."""
     ours, theirs = socket.socketpair()
     nonce = secrets.token_bytes(16)
     process = await asyncio.create_subprocess_exec(
-        agent, "--nonce", nonce.hex(), *arguments, stdin=theirs.fileno(), stdout=theirs.fileno(), env=ENVIRONMENT
+        agent, "--nonce", nonce.hex(), *arguments, stdin=theirs.fileno(), stdout=theirs.fileno(), env=env
     )
     theirs.close()
     fd = ours.detach()

@@ -23,9 +23,11 @@ from caisson.sandbox.runtimes.launching import launch as start_of
 from tests.helpers.driving import Drove, agent_channel, drive
 from tests.helpers.driving import job as make_job
 from tests.helpers.guest import Guest, Launched, is_root, launched
+from tests.helpers.images import IMAGES_DIR
 from tests.helpers.worker import worker_number
 
 GUEST = Path(__file__).resolve().parents[3] / "guest"
+ESBUILD = IMAGES_DIR / "node/current/root/usr/bin/esbuild"
 USER = 54_321 + (worker_number() or 0)
 """Nobody else's, nor another worker's: limits on the number of processes count those of a user."""
 
@@ -49,12 +51,14 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def inside() -> Iterator[Path]:
-    """The harnesses, where the agent's user may read them."""
+    """The harnesses, where the agent's user may read them, and the guest image's esbuild, where there is one."""
     with tempfile.TemporaryDirectory(prefix="caisson-inside-") as folder:
         Path(folder).chmod(0o755)
         for file in (GUEST.parent / "src/caisson/sandbox/inside").iterdir():
             if file.is_file() and file.name != "agent":
                 shutil.copy(file, folder)
+        if ESBUILD.is_file():
+            shutil.copy(ESBUILD, folder)
         yield Path(folder)
 
 
@@ -101,8 +105,11 @@ def harnessed(agent: Path, work: Path, inside: Path) -> Callable[..., Drove]:
         files = {RUNTIMES[runtime].code_file: code} if isinstance(code, str) else code
         job = make_job(files, runtime=runtime, **rest)
 
+        env = {**ENVIRONMENT, "PATH": f"{ENVIRONMENT['PATH']}:{inside}"}
+        arguments = ("--work", work, *user, "--harness", *command, *options)
+
         async def main() -> Drove:
-            async with agent_channel(agent, "--work", work, *user, "--harness", *command, *options) as channel:
+            async with agent_channel(agent, *arguments, env=env) as channel:
                 for _ in range(renewals):
                     await renew(channel, Renewal(entropy=None, set_clock=False, machine_id=None))
                 return await drive(channel, job, start_of(job))

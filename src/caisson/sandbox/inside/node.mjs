@@ -5,7 +5,7 @@
 
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";
-import { createRequire } from "node:module";
+import { createRequire, register } from "node:module";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { inspect } from "node:util";
@@ -17,6 +17,7 @@ const WORK = process.cwd() + "/";
 const require = createRequire(import.meta.url);
 const WORK_URL = pathToFileURL(WORK).href;
 const SELF_URL = import.meta.url;
+const SEARCHED = process.env.PATH;
 const MOST_BYTES = 60_000; // of one frame to the agent, which accepts a little more
 const HEADER_BYTES = 9;
 const START_ANEW = 75; // the exit code by which the agent knows that it is to start this harness again
@@ -36,6 +37,7 @@ const { stringify, parse } = JSON;
 const { isNativeError } = (await import("node:util/types")).default;
 const uncurry = (method) => Function.prototype.call.bind(method);
 const getter = (prototype, name) => uncurry(Object.getOwnPropertyDescriptor(prototype, name).get);
+const OriginalError = Error;
 const TypedArray = Object.getPrototypeOf(Uint8Array);
 const Bytes = Uint8Array;
 const View = DataView;
@@ -207,7 +209,8 @@ const renamed = [];
 let ended = false;
 
 function describe(error, loading) {
-  if (!isNativeError(error)) return { kind: "Uncaught", message: inspect(error), trace: "" };
+  // What the hooks throw arrives as a copy, which is none of V8's own errors.
+  if (!isNativeError(error) && !(error instanceof OriginalError)) return { kind: "Uncaught", message: inspect(error), trace: "" };
   const message = cleaned(toText(error.message));
   const loadFault = loading && loadError(error);
   if (loadFault) return { kind: "invalid_code", message, trace: cleaned(loadFault) };
@@ -220,12 +223,11 @@ function describe(error, loading) {
 function loadError(error) {
   const stack = toText(error.stack);
   const codes = ["ERR_MODULE_NOT_FOUND", "ERR_UNKNOWN_FILE_EXTENSION", "ERR_REQUIRE_ESM", "ERR_UNSUPPORTED_DIR_IMPORT"];
-  if (codes.includes(error.code)) return error.message + hint(error.message);
+  if (codes.includes(error.code)) return error.message;
   if (error.name !== "SyntaxError") return "";
   const [head, ...frames] = stack.split("\n    at ");
   if (frames.some((line) => isUsers(line) && !line.includes(SELF_URL))) return "";
-  const text = isUsers(head) ? head : placed(error) ?? head;
-  return text + hint(text);
+  return isUsers(head) ? head : placed(error) ?? head;
 }
 
 // Where a syntax error is: for an ES module the error itself does not say, but a Node.js that only checks does.
@@ -237,10 +239,6 @@ function placed(error) {
     if (status && stderr.includes(error.message)) return stderr.split("\n    at ")[0].trimEnd();
   }
 }
-
-const hint = (text) =>
-  renamed.some(({ given }) => /\.[mc]?tsx?$/.test(given)) || /\.[mc]?tsx?\b/.test(text)
-    ? "\nTypeScript's own syntax, and files of it besides the entry, need isolation `isolate`." : "";
 
 // Tells the end, together with the result if it is small: one write less. The agent ends this process at once; its own
 // way to its end would be part of what the host waits for.
@@ -286,10 +284,8 @@ function prepare(start) {
   }
   process.env.CAISSON_OUTPUT = WORK + start.outputPath;
   if (start.cwd) process.chdir(start.cwd);
-  const entry = loadable(WORK + start.entrypoint);
-  process.argv = [process.execPath, entry, ...start.args];
+  process.argv = [process.execPath, "", ...start.args];
   process.execArgv = [];
-  return entry;
 }
 
 const MODULE_ONLY = /Cannot use import statement|Unexpected token 'export'|'import\.meta'|await is only valid/;
@@ -305,6 +301,8 @@ function isModule(source, file) {
 }
 
 const PLAIN = { ".ts": ".mjs", ".mts": ".mjs", ".cts": ".cjs", __proto__: null };
+const TYPED = /(?<!\.d)\.(?:[mc]?ts|[tj]sx)$/;
+const TYPED_CALL = /\w<[\w\s.,|[\]{}'"<>:;?]{1,200}>\(/; // `f<string>(x)`, which as JavaScript compares twice
 
 // A file Node loads, for a file as it is given: TypeScript without types is JavaScript, and a .js may be an ES module.
 function loadable(entry) {
@@ -333,9 +331,66 @@ function hasPackage(folder) {
   return false;
 }
 
+// TypeScript in the work folder besides the entry, which anything might import.
+function typedBeside(entry, folder = WORK) {
+  return fs.readdirSync(folder, { withFileTypes: true }).flatMap((found) => {
+    const name = folder + found.name;
+    if (found.isDirectory()) return found.name === "node_modules" ? [] : typedBeside(entry, name + "/");
+    return name !== entry && TYPED.test(name) ? [name] : [];
+  });
+}
+
+// True if the text is JavaScript. V8 is asked without running it: what a module imports at its end is never found.
+async function isJavaScript(text, file) {
+  try {
+    if (endsWith(file, ".cts")) vm.compileFunction(text, ["exports", "require", "module", "__filename", "__dirname"]);
+    else await import("data:text/javascript," + encodeURIComponent(text + "\nimport 'nothing:'"));
+  } catch (error) {
+    return error.name !== "SyntaxError";
+  }
+  return true;
+}
+
+// The function of a workload, or undefined if it is a program. `code` is called TypeScript, and mostly is JavaScript:
+// esbuild is started only for what cannot be.
+async function loadMain(given) {
+  const typed = typedBeside(given);
+  const text = PLAIN[path.extname(given)] && !typed.length ? fs.readFileSync(given, "utf8") : "";
+  if (!typed.length && !given.endsWith("x") && !TYPED_CALL.test(text)) {
+    entry = process.argv[1] = loadable(given);
+    try {
+      return await load(entry);
+    } catch (error) {
+      if (error?.name !== "SyntaxError" || !text || await isJavaScript(text, given)) throw error;
+    }
+    // Nothing of it has run.
+    fs.renameSync(entry, given);
+    renamed.length = 0;
+  }
+  entry = process.argv[1] = given;
+  await takeTypeScript(typed);
+  return load(entry);
+}
+
+// Has TypeScript loaded from now on. Hooks cost a thread, and are for what imports more of it.
+async function takeTypeScript(typed) {
+  const typescript = await import("./typescript.mjs");
+  typescript.initialize({ path: SEARCHED, files: [] });
+  process.setSourceMapsEnabled(true);
+  for (const suffix of [".ts", ".mts", ".cts", ".tsx", ".jsx"]) {
+    require.extensions[suffix] = (module, file) =>
+      module._compile(typescript.javaScript(file), file, suffix === ".cts" ? "commonjs" : "module");
+  }
+  hooked = typed.length > 0 || !process.features.require_module;
+  if (!hooked) return;
+  const files = [entry, ...typed].filter((file) => TYPED.test(file) && !file.endsWith(".cts"));
+  register("./typescript.mjs", SELF_URL, { data: { path: SEARCHED, files } });
+}
+
 // At once where this Node.js can: `import` asks other threads for the file, four times, and in gVisor each costs.
 function loadAtOnce(entry) {
-  if (!process.features.require_module || !endsWith(entry, ".mjs")) return undefined;
+  if (endsWith(entry, ".cts") && !hooked) return { default: require(entry) };
+  if (!process.features.require_module || hooked || !(endsWith(entry, ".mjs") || TYPED.test(entry))) return undefined;
   try {
     return require(entry);
   } catch (error) {
@@ -345,7 +400,7 @@ function loadAtOnce(entry) {
   }
 }
 
-// The function of a workload, or undefined if it is a program.
+// The default export of a module.
 async function load(entry) {
   const module = loadAtOnce(entry) ?? await import(pathToFileURL(entry).href);
   const main = module.default;
@@ -353,7 +408,7 @@ async function load(entry) {
   return typeof main?.default === "function" && main.__esModule ? main.default : main;
 }
 
-let entry = "";
+let entry = "", hooked = false;
 process.on("uncaughtException", (error) => fail(error, false));
 replaceOutputs();
 // Each thing is done once before it counts: V8 compiles a function when it is first called.
@@ -364,6 +419,8 @@ await import("data:text/javascript,export default 1");
 loadAtOnce(fileURLToPath(new URL("rehearsal.mjs", SELF_URL)));
 readStart(Buffer.from(joined(field(tag.entrypoint, "a", 1), field(tag.input, "b", 1), field(tag.outputPath, "c", 1))));
 fs.existsSync(WORK + "rehearsal");
+typedBeside("", fileURLToPath(new URL(".", SELF_URL)));
+TYPED_CALL.test(fs.readFileSync(fileURLToPath(SELF_URL), "utf8"));
 send(READY, field(tag.runtimeVersion, "node " + process.version.slice(1), 200));
 
 const start = receiveStart();
@@ -371,8 +428,8 @@ send(STARTED);
 const alive = setInterval(() => {}, KEEP_ALIVE_MS);
 let main;
 try {
-  entry = prepare(start);
-  main = await load(entry);
+  prepare(start);
+  main = await loadMain(WORK + start.entrypoint);
 } catch (error) {
   fail(error, true);
 }
