@@ -16,9 +16,13 @@ from tests.helpers.runs import events, logs, outcome, submit, wait
 from tests.helpers.server import Server, node_name
 
 PHOENIX = node_name("phoenix")
-CODE = "console.log('begun'); await new Promise((go) => setTimeout(go, 1500)); console.log('done')"
 
-ENDLESS = "console.log('begun'); await new Promise((go) => setTimeout(go, 60_000))"
+
+def napping(ms: int) -> str:
+    return f"console.log('begun'); await new Promise((go) => setTimeout(go, {ms})); console.log('done')"
+
+
+CODE, LONG, ENDLESS = napping(1_500), napping(4_000), napping(60_000)
 
 
 def begun(http: httpx2.Client, code: str = CODE, **more: Any) -> str:
@@ -52,7 +56,10 @@ def test_one_that_waits_to_be_begun_anew_at_shutdown_waits_for_the_next_start(
     settings: dict[str, Any] = {"node_id": PHOENIX, "warm_wasm": 0, "shutdown_grace_s": 0}
     server = start_server(max_running=2, **settings)
     with server.client() as http:
-        workloads = [begun(http, retries=3, idempotent=True) for _ in range(2)]
+        workloads = [submit(http, code=LONG, retries=3, idempotent=True) for _ in range(2)]
+        # Both have begun, and neither may be over before the server is killed.
+        for workload_id in workloads:
+            next(events(http, workload_id))
     server.signal(signal.SIGKILL)
     server.wait()
     server = start_server(max_running=1, **settings)
@@ -71,7 +78,7 @@ def test_it_is_begun_no_more_often_than_it_asked_for(start_server: Callable[...,
     settings: dict[str, Any] = {"node_id": PHOENIX, "warm_wasm": 0}
     server = start_server(**settings)
     with server.client() as http:
-        workload_id = begun(http, retries=1, idempotent=True)
+        workload_id = begun(http, ENDLESS, retries=1, idempotent=True)
     for seen in (1, 2):
         server.signal(signal.SIGKILL)
         server.wait()

@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -36,6 +36,12 @@ WORLD_ADDRESSES = (
 """Every one of them answers on every port in `PORTS`, to whoever gets through."""
 PORTS = (80, 443, 8080)
 PATIENCE_S = 5.0
+ANSWER_S = 10.0
+"""Patience with what answers, or is refused; only a busy machine needs it."""
+SILENCE_S = 1.5
+"""Patience with what may as well say nothing."""
+AGAIN_S = 0.5
+"""After that a datagram is repeated: one may be lost, and of refusals the kernel tells only so many a second."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -88,12 +94,17 @@ def namespaces() -> set[str]:
     return {path.name for path in FOLDER.iterdir()} if FOLDER.is_dir() else set()
 
 
-def connect(namespace: str | Path, address: str, port: int = 80, timeout_s: float = 1.5) -> str:
+def patience_s(address: str) -> float:
+    """Who is in the world answers, or the way there is refused: none of them is silent, whatever is expected."""
+    return ANSWER_S if address in (*WORLD_ADDRESSES, WORLD_GATEWAY) else SILENCE_S
+
+
+def connect(namespace: str | Path, address: str, port: int = 80) -> str:
     """What comes of connecting from a namespace: the server's answer, `refused`, or `silence`."""
 
     def work() -> str:
         try:
-            with socket.create_connection((address, port), timeout=timeout_s) as connection:
+            with socket.create_connection((address, port), timeout=patience_s(address)) as connection:
                 return connection.recv(100).decode()
         except TimeoutError:
             return "silence"
@@ -121,20 +132,22 @@ def handler(places):
 """
 
 
-def datagram(namespace: str | Path, address: str, port: int = 80, timeout_s: float = 1.0) -> str:
-    """As `connect`, with one datagram."""
+def datagram(namespace: str | Path, address: str, port: int = 80) -> str:
+    """As `connect`, with datagrams."""
 
     def work() -> str:
+        until = time.monotonic() + patience_s(address)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            asking.settimeout(timeout_s)
+            asking.settimeout(AGAIN_S)
             try:
                 asking.connect((address, port))
-                asking.send(b"?")
-                return asking.recv(100).decode()
-            except TimeoutError:
-                return "silence"
+                while time.monotonic() < until:
+                    asking.send(b"?")
+                    with suppress(TimeoutError):
+                        return asking.recv(100).decode()
             except OSError:
                 return "refused"
+        return "silence"
 
     return in_namespace(namespace, work)
 

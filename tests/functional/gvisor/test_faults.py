@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +17,7 @@ from caisson.sandbox.contract import BackendContext, Capabilities
 from caisson.settings import Settings
 
 Probe: TypeAlias = Callable[[str], Capabilities]
+NODE = f"test-faults-{os.getpid()}"
 
 
 @pytest.fixture
@@ -29,14 +31,14 @@ def probe(tmp_path: Path, images: Catalog, gvisor: GvisorBackend) -> Probe:
         settings = Settings(images_dir=images.folder, runsc=str(path), start_timeout_s=5)
         node = tmp_path / "node"
         node.mkdir(exist_ok=True)
-        return asyncio.run(GvisorBackend(BackendContext("test-faults", node, settings)).probe())
+        return asyncio.run(GvisorBackend(BackendContext(NODE, node, settings)).probe())
 
     return with_script
 
 
 def test_without_runsc_there_is_no_gvisor_and_the_way_to_get_it_is_told(tmp_path: Path, images: Catalog) -> None:
     settings = Settings(images_dir=images.folder, runsc=str(tmp_path / "nothing"))
-    found = asyncio.run(GvisorBackend(BackendContext("test-faults", tmp_path, settings)).probe())
+    found = asyncio.run(GvisorBackend(BackendContext(NODE, tmp_path, settings)).probe())
     assert not found.available
     assert "is not installed" in (found.reason or "")
     assert "runsc" in (found.fix or "")
@@ -46,7 +48,7 @@ def test_without_images_there_is_no_gvisor_and_the_way_to_get_them_is_told(
     tmp_path: Path, gvisor: GvisorBackend
 ) -> None:
     settings = Settings(images_dir=tmp_path)
-    found = asyncio.run(GvisorBackend(BackendContext("test-faults", tmp_path, settings)).probe())
+    found = asyncio.run(GvisorBackend(BackendContext(NODE, tmp_path, settings)).probe())
     assert (found.available, found.fix) == (False, "caisson images build")
 
 
@@ -62,7 +64,8 @@ def test_without_images_there_is_no_gvisor_and_the_way_to_get_them_is_told(
 def test_a_runsc_that_cannot_be_used_makes_gvisor_unavailable(
     script: str, reason: str, probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runsc, "_PATIENCE_S", 0.5)
+    if reason == "took longer":
+        monkeypatch.setattr(runsc, "_PATIENCE_S", 0.5)
     found = probe(script)
     assert not found.available
     assert reason in (found.reason or "")

@@ -157,11 +157,14 @@ def test_whatever_of_a_sandbox_is_killed_its_workload_ends_as_crashed(start: Sta
         workload_id = submit(http, runtime="python", code=code, resources={"timeout_s": 50})
         next(events(http, workload_id))
 
-        def sandboxes() -> list[Process]:
-            return [each for each in descendants(server.process.pid) if each.parent == server.process.pid]
+        sandboxes: list[Process] = []
 
-        wait_until(lambda: len(sandboxes()) == 1, "the one that is booted to see what works to be gone", 20)
-        (outer,) = sandboxes()
+        def is_alone() -> bool:
+            sandboxes[:] = [each for each in descendants(server.process.pid) if each.parent == server.process.pid]
+            return len(sandboxes) == 1
+
+        wait_until(is_alone, "the one that is booted to see what works to be gone", 30)
+        (outer,) = sandboxes
         inside = descendants(outer.pid)
         parts = {"gofer" if is_gofer(each) else "sentry": each for each in inside if each.parent == outer.pid}
         parts |= {"runsc": outer, "stub": max(inside - {*parts.values()}, key=lambda each: each.pid)}

@@ -82,7 +82,8 @@ async def test_a_machine_is_spoken_to_stopped_saved_and_gone(
         fd = await machine.connect()
         try:
             os.write(fd, b"hello")
-            await readable(fd)
+            async with asyncio.timeout(10):
+                await readable(fd)
             assert os.read(fd, 100) == b"hello"
         finally:
             os.close(fd)

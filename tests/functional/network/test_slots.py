@@ -25,7 +25,10 @@ from caisson.host.network.rules import host_table
 from caisson.host.network.slots import Slot, Slots
 from tests.functional.network.conftest import LINKS, make_slots, slot_with
 from tests.helpers.netns import (
+    AGAIN_S,
+    ANSWER_S,
     HOST_ADDRESS,
+    SILENCE_S,
     World,
     connect,
     devices,
@@ -41,6 +44,8 @@ TUNSETIFF = 0x400454CA
 TAP_WITH_HEADERS = 0x5002
 NOBODY = 65_534
 PATIENCE_S = 5
+TAP_SILENCE_S = 2
+"""As `SILENCE_S`, longer because the kernel may first have to see that somebody is attached."""
 
 
 def forwards(world: World) -> bool:
@@ -276,10 +281,10 @@ def lan(world: World) -> Iterator[str]:
         ip("netns", "delete", name)
 
 
-def arrives(world: World, address: str) -> bool:
+def arrives(world: World, address: str, timeout_s: float) -> bool:
     def work() -> bool:
         try:
-            with socket.create_connection((address, 80), timeout=0.5):
+            with socket.create_connection((address, 80), timeout=timeout_s):
                 return True
         except OSError:
             return False
@@ -290,7 +295,7 @@ def arrives(world: World, address: str) -> bool:
 def test_a_host_that_was_no_router_becomes_none(world: World, lan: str) -> None:
     async def main() -> bool:
         async with slot_with():
-            return await asyncio.to_thread(arrives, world, lan)
+            return await asyncio.to_thread(arrives, world, lan, SILENCE_S)
 
     assert not world.run(main)
 
@@ -298,12 +303,12 @@ def test_a_host_that_was_no_router_becomes_none(world: World, lan: str) -> None:
 def test_a_host_that_was_a_router_stays_one(world: World, lan: str) -> None:
     async def main() -> bool:
         async with slot_with():
-            return await asyncio.to_thread(arrives, world, lan)
+            return await asyncio.to_thread(arrives, world, lan, ANSWER_S)
 
     in_namespace(world.host, lambda: FORWARDING.write_text("1"))
     try:
         assert world.run(main)
-        assert arrives(world, lan)
+        assert arrives(world, lan, ANSWER_S)
     finally:
         in_namespace(world.host, lambda: FORWARDING.write_text("0"))
 
@@ -311,7 +316,11 @@ def test_a_host_that_was_a_router_stays_one(world: World, lan: str) -> None:
 def test_a_virtual_machine_on_the_tap_reaches_what_it_may(world: World) -> None:
     """A machine is played by frames: one datagram out, one back, and one to a private address that is not answered."""
 
-    tries = (("1.2.3.4", "192.0.0.2"), ("10.1.2.3", "192.0.0.2"), ("1.2.3.4", "192.0.0.3"))
+    tries = (
+        ("1.2.3.4", "192.0.0.2", ANSWER_S),
+        ("10.1.2.3", "192.0.0.2", TAP_SILENCE_S),
+        ("1.2.3.4", "192.0.0.3", TAP_SILENCE_S),
+    )
 
     async def main() -> list[bytes]:
         async with slot_with(kind=Kind.TAP) as slot:
@@ -339,8 +348,8 @@ def attach(name: str) -> int:
 ports = itertools.count()
 
 
-def exchange(fd: int, slot: Slot, address: str, source: str) -> bytes:
-    """Send a datagram to port 80, some times, and return the payload of the first one that comes back."""
+def exchange(fd: int, slot: Slot, address: str, source: str, timeout_s: float) -> bytes:
+    """Send a datagram to port 80, twice a second, and return the payload of the first one that comes back."""
     ends = bytes.fromhex(slot.gateway_mac.replace(":", "")), bytes.fromhex(slot.mac.replace(":", ""))
     port = 5_000 + next(ports)
     datagram = struct.pack("!HHHH", port, 80, 9, 0) + b"?"
@@ -348,9 +357,11 @@ def exchange(fd: int, slot: Slot, address: str, source: str) -> bytes:
     header = struct.pack("!BBHHHBBH8s", 0x45, 0, 29, 1, 0, 64, 17, 0, addresses)
     total = sum(struct.unpack("!10H", header))
     header = header[:10] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + header[12:]
-    for attempt in range(100):
+    begun_at = again_at = time.monotonic()
+    while (now := time.monotonic()) < begun_at + timeout_s:
         # The kernel may take a second to see that somebody is attached, and drops what it has for him until then.
-        if attempt % 25 == 0:
+        if now >= again_at:
+            again_at = now + AGAIN_S
             os.write(fd, bytes(10) + ends[0] + ends[1] + b"\x08\x00" + header + datagram)
         try:
             frame = os.read(fd, 2_000)[10:]

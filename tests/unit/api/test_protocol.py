@@ -23,8 +23,6 @@ Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "HEAD_S", 0.3)
-    monkeypatch.setattr(protocol, "BODY_S", 0.3)
     monkeypatch.setattr(protocol, "LINGER_S", 0.1)
 
 
@@ -73,12 +71,14 @@ async def answer(reader: asyncio.StreamReader) -> bytes:
     return await reader.read(-1)
 
 
-async def test_one_that_connects_and_says_nothing_is_let_go() -> None:
+async def test_one_that_connects_and_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 0.3)
     async with serving(App()) as (reader, _):
         assert (await answer(reader)).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_head_that_comes_byte_by_byte_is_not_waited_for() -> None:
+async def test_a_head_that_comes_byte_by_byte_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 0.3)
     async with serving(App()) as (reader, writer):
 
         async def drip() -> None:
@@ -91,7 +91,8 @@ async def test_a_head_that_comes_byte_by_byte_is_not_waited_for() -> None:
         dripping.cancel()
 
 
-async def test_a_body_that_drips_is_not_waited_for_and_the_application_is_told() -> None:
+async def test_a_body_that_drips_is_not_waited_for_and_the_application_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "BODY_S", 0.3)
     app = App()
     async with serving(app) as (reader, writer):
         writer.write(HEAD + b"Content-Length: 100000\r\n\r\n")
@@ -107,17 +108,20 @@ async def test_a_body_that_drips_is_not_waited_for_and_the_application_is_told()
     assert app.gone == 1
 
 
-async def test_a_body_that_comes_at_a_fair_rate_may_take_longer() -> None:
+async def test_a_body_that_comes_at_a_fair_rate_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "BODY_S", 1.0)
     async with serving(App()) as (reader, writer):
         writer.write(HEAD + b"Content-Length: 81920\r\nConnection: close\r\n\r\n")
         for _ in range(10):
             writer.write(bytes(8192))
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
         assert (await answer(reader)).endswith(b"   81920")
 
 
-async def test_who_waits_for_an_answer_is_not_let_go() -> None:
-    async with serving(App(pause_s=1)) as (reader, writer):
+async def test_who_waits_for_an_answer_is_not_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 1.0)
+    monkeypatch.setattr(protocol, "BODY_S", 1.0)
+    async with serving(App(pause_s=2)) as (reader, writer):
         writer.write(HEAD + b"Content-Length: 3\r\nConnection: close\r\n\r\nabc")
         assert (await answer(reader)).endswith(b"       3")
 
@@ -151,7 +155,12 @@ async def test_a_head_without_end_is_refused_without_being_kept(head: bytes) -> 
     ],
     ids=["text", "tls", "length", "lengths", "chunk", "large", "slow head", "slow body"],
 )
-async def test_what_is_no_request_is_answered_with_a_problem(sent: bytes, status: int, reason: str) -> None:
+async def test_what_is_no_request_is_answered_with_a_problem(
+    sent: bytes, status: int, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if status == 408:
+        monkeypatch.setattr(protocol, "HEAD_S", 0.3)
+        monkeypatch.setattr(protocol, "BODY_S", 0.3)
     async with serving(App()) as (reader, writer):
         writer.write(sent)
         head, _, body = (await answer(reader)).partition(b"\r\n\r\n")
@@ -172,12 +181,16 @@ async def test_nonsense_behind_a_request_is_not_put_into_its_answer() -> None:
         assert await answer(reader) == b""
 
 
-async def test_a_connection_serves_many_requests_one_after_the_other_and_at_once() -> None:
+async def test_a_connection_serves_many_requests_one_after_the_other_and_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_S", 1.0)
+    monkeypatch.setattr(protocol, "BODY_S", 1.0)
     async with serving(App()) as (reader, writer):
         for _ in range(3):
             writer.write(HEAD + b"Content-Length: 3\r\n\r\nabc")
             assert (await reader.readuntil(b"       3")).startswith(b"HTTP/1.1 200 ")
-            await asyncio.sleep(0.5)  # between two requests it may be quiet for longer
+            await asyncio.sleep(1.2)  # between two requests it may be quiet for longer
         writer.write((HEAD + b"Content-Length: 3\r\n\r\nabc") * 5)
         for _ in range(5):
             assert (await reader.readuntil(b"       3")).startswith(b"HTTP/1.1 200 ")

@@ -36,6 +36,7 @@ from caisson.sandbox.protocol import (
 )
 
 PATIENCE_S = 10
+QUIET_S = 0.2
 
 
 def frame(type: FrameType, payload: bytes = b"", stream: int = STREAM) -> bytes:
@@ -199,15 +200,13 @@ async def follow(events: AsyncGenerator[Event, None]) -> None:
         pass
 
 
-async def collect(
-    guest: socket.socket, decoder: FrameDecoder, count: int, quiet_s: float = 0.2
-) -> list[tuple[FrameType, bytes]]:
-    """What the host says until it is quiet, or `count` frames."""
+async def collect(guest: socket.socket, decoder: FrameDecoder, count: int) -> list[tuple[FrameType, bytes]]:
+    """What the host says until it is quiet, or `count` frames. The first is certain to come, and waited for."""
     frames: list[tuple[FrameType, bytes]] = []
     loop = asyncio.get_running_loop()
     while len(frames) < count:
         try:
-            data = await asyncio.wait_for(loop.sock_recv(guest, 1 << 16), quiet_s)
+            data = await asyncio.wait_for(loop.sock_recv(guest, 1 << 16), QUIET_S if frames else PATIENCE_S)
         except TimeoutError:
             break
         frames += [(type, payload) for type, _, payload in decoder.feed(data)]
