@@ -40,6 +40,7 @@ class Reader:
         self._result_bytes = 0
         self.raised = False
         """It said that an exception ended it."""
+        self._ended = False
         self._allocation_failed = False
         self._stderr_tail = b""
 
@@ -76,12 +77,16 @@ class Reader:
             self.started = True
         elif not self.started:
             raise ProtocolError(f"{type.name} before STARTED")
+        elif self._ended:
+            # It ends once; what its pipes still hold comes all the same.
+            return
         elif type is FrameType.RESULT:
             yield from self._add_result(payload)
         elif type is FrameType.EXCEPTION:
             yield self._exception(Fault.decode(payload))
         elif type is FrameType.EXIT:
             end = Exit.decode(payload)
+            self._ended = True
             yield from self._flush_result()
             out_of_memory = bool(end.oom_kills) or self._allocation_failed or self._exhausted(end.signal)
             yield Exited(end.code, end.signal, out_of_memory=out_of_memory)

@@ -83,6 +83,15 @@ def test_an_end_that_says_nothing_is_a_fault(payload: bytes) -> None:
         list(reader().read([frame(FrameType.EXIT, payload)]))
 
 
+def test_it_ends_once_and_only_output_comes_after() -> None:
+    """A second end, whether in the same frames or in later ones, would be another story about the same run."""
+    end, other = (frame(FrameType.EXIT, Exit(code=code).encode()) for code in (0, 1))
+    made = reader()
+    result, late = frame(FrameType.RESULT, b"1"), frame(FrameType.STDOUT, b"late")
+    assert list(made.read([end, other])) == [Exited(0)]
+    assert list(made.read([other, result, late, end])) == [Output(Stream.STDOUT, b"late")]
+
+
 def test_a_death_by_signal_is_told_as_such() -> None:
     """Codes above 128 without an announced end are signals."""
     assert list(reader().end(128 + signal.SIGSEGV, oom_killed=False)) == [Exited(signal=signal.SIGSEGV)]
