@@ -103,12 +103,16 @@ def http(speaking: Server, other_processes: frozenset[int]) -> Iterator[httpx2.C
 @pytest.fixture(params=IN_ISOLATES + UNDER_GVISOR + IN_MACHINES, ids=str)
 def dialect(request: pytest.FixtureRequest, http: httpx2.Client) -> Dialect:
     """A dialect; skipped with the server's reason where its isolation is not available."""
-    chosen: Dialect = request.param
+    return available(request.param, http)
+
+
+def available(dialect: Dialect, http: httpx2.Client) -> Dialect:
+    """The dialect, where this server can run it."""
     found = {backend["isolation"]: backend for backend in http.get("/v1/backends").json()}
-    backend = found.get(chosen.isolation)
-    if backend is None or chosen.runtime not in backend["runtimes"]:
-        pytest.skip(f"{chosen}: {backend['reason'] if backend else 'the backend is not loaded'}")
-    return chosen
+    backend = found.get(dialect.isolation)
+    if backend is None or dialect.runtime not in backend["runtimes"]:
+        pytest.skip(f"{dialect}: {backend['reason'] if backend else 'the backend is not loaded'}")
+    return dialect
 
 
 class Speaker:

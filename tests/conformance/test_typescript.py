@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.conformance.conftest import Speaker
+from tests.conformance.conftest import Speaker, available
 from tests.conformance.dialects import NODE as IN_ISOLATES
 from tests.conformance.dialects import Dialect
 from tests.conformance.languages import NODE as UNDER_GVISOR
@@ -31,12 +31,7 @@ export function inner(input: Input): never {
 @pytest.fixture(params=(IN_ISOLATES, UNDER_GVISOR, IN_MACHINES), ids=str)
 def dialect(request: pytest.FixtureRequest, http: httpx2.Client) -> Dialect:
     """JavaScript in an isolation; skipped with the server's reason where that is not available."""
-    chosen: Dialect = request.param
-    found = {backend["isolation"]: backend for backend in http.get("/v1/backends").json()}
-    backend = found.get(chosen.isolation)
-    if backend is None or chosen.runtime not in backend["runtimes"]:
-        pytest.skip(f"{chosen}: {backend['reason'] if backend else 'the backend is not loaded'}")
-    return chosen
+    return available(request.param, http)
 
 
 @pytest.mark.parametrize(

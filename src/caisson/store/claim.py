@@ -57,9 +57,16 @@ def _claim_of(url: str, held: ExitStack) -> Callable[[], bool]:
         connection = held.enter_context(engine.connect())
         for setting in _NOTICE:
             connection.execute(text(f"SET {setting}"))
-        return lambda: bool(connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": _NUMBER}))
     except (SQLAlchemyError, ImportError, OSError) as error:
         raise store_error(error) from error
+
+    def take() -> bool:
+        try:
+            return bool(connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": _NUMBER}))
+        except SQLAlchemyError as error:
+            raise store_error(error) from error
+
+    return take
 
 
 def _file_claim(path: Path, held: ExitStack) -> Callable[[], bool]:

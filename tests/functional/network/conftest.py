@@ -6,15 +6,26 @@ import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import IPv4Network
+from pathlib import Path
 
 import pytest
 
 from caisson.host.network.gate import Kind
 from caisson.host.network.slots import Slot, Slots
 from caisson.model import NetworkAllow
-from tests.helpers.netns import NAME_SERVER, World, namespaces, need_namespaces, small_world
+from tests.helpers.netns import (
+    NAME_SERVER,
+    World,
+    devices,
+    in_namespace,
+    namespaces,
+    need_namespaces,
+    rule_set,
+    small_world,
+)
 
 LINKS = IPv4Network("198.18.0.0/24")
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +62,13 @@ async def slot_with(*allow: str, kind: Kind = Kind.VETH, forbidden: Sequence[IPv
     async with AsyncExitStack() as stack:
         slots = await stack.enter_async_context(make_slots(forbidden=forbidden).open())
         yield await stack.enter_async_context(slots.take(NetworkAllow(allow=allow) if allow else "egress", kind))
+
+
+def forwards(world: World) -> bool:
+    return in_namespace(world.host, FORWARDING.read_text).strip() == "1"
+
+
+def traces(world: World) -> tuple[set[str], bool, bool]:
+    """What slots leave on a host: devices, rules, forwarding."""
+    names = {name for name in devices(world.host).values() if name.startswith("caisson")}
+    return names, "caisson" in rule_set(world.host), forwards(world)

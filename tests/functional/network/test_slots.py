@@ -14,16 +14,15 @@ import threading
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Network
-from pathlib import Path
 
 import pytest
 
 from caisson.host.network import gate, host
-from caisson.host.network.gate import Gate, Kind, NetworkError, Plan, make_gate
+from caisson.host.network.gate import Gate, Kind, NetworkError, Plan
 from caisson.host.network.namespace import listening_sockets
 from caisson.host.network.rules import host_table
 from caisson.host.network.slots import Slot, Slots
-from tests.functional.network.conftest import LINKS, make_slots, slot_with
+from tests.functional.network.conftest import FORWARDING, LINKS, make_slots, slot_with, traces
 from tests.helpers.netns import (
     AGAIN_S,
     ANSWER_S,
@@ -39,23 +38,12 @@ from tests.helpers.netns import (
     rule_set,
 )
 
-FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 TUNSETIFF = 0x400454CA
 TAP_WITH_HEADERS = 0x5002
 NOBODY = 65_534
 PATIENCE_S = 5
 TAP_SILENCE_S = 2
 """As `SILENCE_S`, longer because the kernel may first have to see that somebody is attached."""
-
-
-def forwards(world: World) -> bool:
-    return in_namespace(world.host, FORWARDING.read_text).strip() == "1"
-
-
-def traces(world: World) -> tuple[set[str], bool, bool]:
-    """What slots leave on a host: devices, rules, forwarding."""
-    names = {name for name in devices(world.host).values() if name.startswith("caisson")}
-    return names, "caisson" in rule_set(world.host), forwards(world)
 
 
 def test_all_that_was_made_goes_with_it(world: World) -> None:
@@ -89,88 +77,6 @@ def test_a_slot_made_ahead_is_taken_and_replaced(world: World) -> None:
 
 def own_gates() -> set[str]:
     return {name for name in namespaces() if name.startswith(f"caisson-test-{os.getpid()}-") and name[-3:] != "-in"}
-
-
-def test_many_at_once_are_alike_inside_and_each_keeps_to_its_own(world: World) -> None:
-    async def use(slots: Slots) -> tuple[Slot, str]:
-        async with slots.take("egress") as slot:
-            answer = await asyncio.to_thread(connect, slot.netns, "1.2.3.4")
-            assert slot.counters().rx_bytes > 0
-            return slot, answer
-
-    async def main() -> list[tuple[Slot, str]]:
-        # Two nodes on one host take their numbers from the same range.
-        async with make_slots("one").open() as one, make_slots("two").open() as two, asyncio.TaskGroup() as group:
-            tasks = [group.create_task(use(slots)) for _ in range(4) for slots in (one, two)]
-        return [task.result() for task in tasks]
-
-    found = world.run(main)
-    assert {answer for _, answer in found} == {f"1.2.3.4 {HOST_ADDRESS}"}
-    assert len({slot.host_device for slot, _ in found}) == len(found)
-    assert len({(slot.address, slot.mac, slot.gateway, slot.resolv_conf) for slot, _ in found}) == 1
-
-
-def test_a_number_that_another_server_took_meanwhile_stays_that_servers(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = Plan(f"late-{os.getpid()}-", LINKS)
-
-    async def main() -> tuple[set[str], set[str]]:
-        quicker = await make_gate(Plan(f"quick-{os.getpid()}-", LINKS), iter([7]), Kind.VETH)
-        # As if both had looked before either made it.
-        monkeypatch.setattr(gate, "_exists", lambda _device: False)
-        slower = await make_gate(plan, iter([7, 8]), Kind.VETH)
-        both = devices(world.host).values()
-        await slower.teardown.close()
-        with pytest.raises(NetworkError, match="all"):
-            await make_gate(plan, iter([7]), Kind.VETH)
-        one = devices(world.host).values()
-        await quicker.teardown.close()
-        return set(both), set(one)
-
-    both, one = world.run(main)
-    assert {"caisson7", "caisson8"} <= both
-    assert "caisson7" in one
-    assert "caisson8" not in one
-
-
-def test_no_two_gates_of_one_node_have_one_number_however_few_there_are(world: World) -> None:
-    plan = Plan(f"few-{os.getpid()}-", IPv4Network("198.18.0.0/30"))
-
-    async def main() -> list[str]:
-        # All three want the same two, and begin with the same.
-        wanted = [make_gate(plan, iter([0, 1]), Kind.VETH) for _ in range(3)]
-        made = await asyncio.gather(*wanted, return_exceptions=True)
-        for each in made:
-            if isinstance(each, Gate):
-                assert await asyncio.to_thread(in_namespace, each.name, lambda: True)
-                await each.teardown.close()
-        return sorted(each.name if isinstance(each, Gate) else str(each) for each in made)
-
-    assert world.run(main) == [
-        "all 2 links in CAISSON_NETWORK_LINKS are in use",
-        f"few-{os.getpid()}-0",
-        f"few-{os.getpid()}-1",
-    ]
-
-
-def test_servers_that_stop_or_begin_together_leave_the_host_as_the_last_wants_it(world: World) -> None:
-    one, two = f"together-{os.getpid()}", f"apart-{os.getpid()}"
-
-    async def main() -> None:
-        for _ in range(5):
-            await asyncio.gather(host.lay_rules(one, LINKS), host.lay_rules(two, LINKS))
-            assert traces(world) == (set(), True, True)
-            await asyncio.gather(host.lift_rules(one), host.lift_rules(two))
-            assert traces(world) == (set(), False, False)
-        for _ in range(5):
-            await host.lay_rules(one, LINKS)
-            await asyncio.gather(host.lift_rules(one), host.lay_rules(two, LINKS))
-            assert traces(world) == (set(), True, True)
-            await host.lift_rules(two)
-            assert traces(world) == (set(), False, False)
-
-    world.run(main)
 
 
 def test_rules_that_were_laid_when_the_server_was_stopped_are_lifted(

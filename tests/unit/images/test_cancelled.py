@@ -20,10 +20,10 @@ from caisson.images.definitions import Definition
 from caisson.images.manifest import FileRecord, Manifest, digest_of
 from caisson.images.offers import Offer
 from caisson.images.progress import Progress, Report
+from tests.helpers.cancelling import PATIENCE_S, cancel_while_held
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE_S = 30
 CONTENT = b"a kernel"
 MANIFEST = Manifest(
     name="small",
@@ -121,15 +121,7 @@ async def test_a_cancelled_job_ends_with_its_thread_and_leaves_all_or_nothing(
 
     monkeypatch.setattr(module, name, held)
     task = asyncio.create_task(work(catalog))
-    assert await asyncio.to_thread(begun.wait, PATIENCE_S)
-    task.cancel()
-    for _ in range(10):
-        await asyncio.sleep(0)
-    over_too_early = task.done()
-    cancelled.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert not over_too_early
+    await cancel_while_held(task, begun, cancelled)
     assert list((catalog.folder / ".staging").iterdir()) == []
     if name == "_sync":
         # It was so far that it is there now, and whole.

@@ -13,13 +13,6 @@ from caisson.images.oci.store import About, OciImage, OciStore
 SIZE = 1000
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> OciStore:
-    store = OciStore(tmp_path / "oci")
-    store.prepare()
-    return store
-
-
 def fetched(store: OciStore, reference: Reference, digit: str) -> OciImage:
     """As if it had been pulled."""
     digest = "sha256:" + digit * 64

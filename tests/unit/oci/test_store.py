@@ -14,13 +14,6 @@ from caisson.images.oci.store import About, OciImage, OciStore
 SIZE = 1000
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> OciStore:
-    store = OciStore(tmp_path / "oci")
-    store.prepare()
-    return store
-
-
 def unused(store: OciStore) -> OciImage:
     """An image that was last used long ago."""
     with store.staging() as folder:

@@ -10,10 +10,9 @@ import pytest
 
 from caisson.host.process import Completed
 from caisson.images.oci import unpack as module
+from tests.helpers.cancelling import PATIENCE_S, cancel_while_held
 
 pytestmark = pytest.mark.anyio
-
-PATIENCE_S = 30
 
 
 async def test_who_is_cancelled_while_a_root_is_put_in_order_waits_for_it(
@@ -36,13 +35,5 @@ async def test_who_is_cancelled_while_a_root_is_put_in_order_waits_for_it(
     task = asyncio.create_task(
         module.unpack(tmp_path / "layout", tmp_path / "blobs", root, max_bytes=1 << 20, timeout_s=1)
     )
-    assert await asyncio.to_thread(begun.wait, PATIENCE_S)
-    task.cancel()
-    for _ in range(10):
-        await asyncio.sleep(0)
-    over_too_early = task.done()
-    cancelled.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert not over_too_early
+    await cancel_while_held(task, begun, cancelled)
     assert (root / "etc" / "hosts").exists()

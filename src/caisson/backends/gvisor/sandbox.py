@@ -31,8 +31,6 @@ PIDS = 512
 """Threads a sandbox may have on the host. gVisor uses one or two for each of the program's, and some thirty itself."""
 OVERHEAD_BYTES = 128 << 20
 """Memory granted to gVisor itself, beyond what the program was given."""
-
-
 _MAPPED_BYTES = {Runtime.PYTHON: 32 << 20, Runtime.BASH: 32 << 20, Runtime.GO: 32 << 20}
 _MOST_MAPPED_BYTES = 144 << 20
 """What a process may have mapped of its program and libraries: Node.js has 130 MiB, of an image nothing is known."""

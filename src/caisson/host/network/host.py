@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import errno
 import json
 import os
 import re
 import secrets
 import shutil
+import socket
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
+from time import monotonic
 
 from caisson.host.network.gate import INNER, NetworkError
 from caisson.host.network.namespace import FOLDER
@@ -23,7 +25,9 @@ FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _TABLE = re.compile(r"^table inet (caisson_[0-9a-f]{12})$", re.MULTILINE)
 _LINK = re.compile(rf"^[0-9]+: ({HOST_PREFIX}[0-9]+)@.*\n.* link-netns (\S+)", re.MULTILINE)
 _GUARD = "chain guard {"
-_LOCK = FOLDER.with_name("caisson-network.lock")
+_TURN = "\0caisson-network-rules"
+"""An abstract name: there is one in each network namespace, as there are rules, and it goes with who holds it."""
+_TURN_S = 30.0
 _LOOK_EVERY_S = 0.02
 _LISTING_BYTES = 16 << 20
 _REMOVAL_S = 60.0
@@ -66,18 +70,20 @@ async def _lift(own: str) -> None:
 
 @asynccontextmanager
 async def _alone() -> AsyncIterator[None]:
-    """Be the only server on this host that looks at the others' rules and acts on what it saw."""
-    lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    """Be the only server on this host that looks at the others' rules and acts on what it saw. Raises NetworkError."""
+    give_up_at = monotonic() + _TURN_S
+    with socket.socket(socket.AF_UNIX) as turn:
         while True:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                turn.bind(_TURN)
                 break
-            except BlockingIOError:
-                await asyncio.sleep(_LOOK_EVERY_S)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                if monotonic() > give_up_at:
+                    raise NetworkError(f"another server is busy with this host's rules for {_TURN_S:g} s") from error
+            await asyncio.sleep(_LOOK_EVERY_S)
         yield
-    finally:
-        os.close(lock)
 
 
 async def remove_slots(names: Collection[str]) -> None:
