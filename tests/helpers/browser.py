@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from tests.helpers.processes import descendants
 
@@ -20,6 +20,8 @@ ARGUMENTS = [
 ]
 TIMEOUT_MS = 20_000
 BUILD = Path(__file__).resolve().parents[2] / "scripts/web"
+
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 def chromium() -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from playwright.sync_api import expect
 
 from tests.helpers.browser import Open, Window
 from tests.helpers.command import caisson
@@ -155,10 +156,10 @@ def test_the_page_for_new_workloads_is_used_without_a_mouse(web: Window) -> None
     text = web.page.locator(".cm-content")
     text.focus()
     keyboard.press("Tab")
-    web.page.wait_for_function("document.activeElement.matches('.cm-content')")
+    expect(text).to_be_focused()
     keyboard.press("Escape")
     keyboard.press("Tab")
-    web.page.wait_for_function("!document.activeElement.matches('.cm-content')")
+    expect(text).not_to_be_focused()
     web("settings-input").focus()
     keyboard.press("ArrowRight")
     web("field-env").wait_for()
@@ -171,7 +172,7 @@ def test_the_page_for_new_workloads_is_used_without_a_mouse(web: Window) -> None
     keyboard.press("Enter")
     keyboard.type("notes.txt")
     keyboard.press("Escape")
-    assert web("file").count() == 1
+    expect(web("file")).to_have_count(1)
     web("run").focus()
     keyboard.press("Enter")
     web.until("result", status="completed")
@@ -185,11 +186,11 @@ def test_filters_stand_in_the_address_and_pages_lead_on(web: Window, http: httpx
         http.post("/v1/workloads", json={"runtime": "node", "code": "0", "labels": {"paged": str(number % 2)}})
     web.open("/workloads?label=paged")
     web.page.get_by_test_id("total").get_by_text("27").wait_for()
-    assert web("workload-row").count() == 25
+    expect(web("workload-row")).to_have_count(25)
     web("older").click()
-    web.page.wait_for_function("document.querySelectorAll('[data-testid=workload-row]').length === 2")
+    expect(web("workload-row")).to_have_count(2)
     web("newer").click()
-    web.page.wait_for_function("document.querySelectorAll('[data-testid=workload-row]').length === 25")
+    expect(web("workload-row")).to_have_count(25)
     web("filter-status").select_option("failed")
     web("empty").wait_for()
     assert "status=failed" in web.page.url
@@ -304,7 +305,7 @@ def test_a_comparison_shows_its_figures_and_gives_them_out(web: Window) -> None:
     web("compare-now").get_by_text(" on ").wait_for()
     web("compare-cancel").click()
     web.until("benchmark", status="cancelled")
-    web.page.wait_for_function("document.querySelectorAll('[data-testid=history-entry]').length >= 2")
+    web("history-entry").nth(1).wait_for()
     web("history-entry").get_by_text("node workload").first.click()
     web.until("benchmark", status="completed")
 
