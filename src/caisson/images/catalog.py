@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from caisson.images.manifest import (
     digest_of,
     is_name,
 )
+from caisson.images.turn import short_turn
 
 CURRENT = "current"
 STAGING = ".staging"
@@ -183,37 +184,36 @@ class Catalog:
         """
         text = manifest.encode()
         digest = digest_of(text)
-        parent = self.folder / manifest.name
-        parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        target = parent / digest.removeprefix("sha256:")[:_FOLDER_DIGITS]
-        if self._read(target) is None:
-            for name in manifest.files:
-                if not (folder / name).is_file():
-                    raise ImageDamaged(f"image {manifest.name} lacks its file {name}")
-            if manifest.tree is not None and not (folder / ROOT).is_dir():
-                raise ImageDamaged(f"image {manifest.name} lacks its folder {ROOT}")
-            inside = folder / ".whole"
-            inside.mkdir(mode=0o755)
-            for name in (*manifest.files, *([ROOT] if manifest.tree else [])):
-                (folder / name).rename(inside / name)
-            (inside / MANIFEST).write_bytes(text)
-            _sync(inside)
-            try:
-                _move(inside, target)
-            except OSError:
-                # Another process was faster, with the same bytes.
-                if self._read(target) is None:
-                    raise
-        image = self._read(target)
-        if image is None or image.digest != digest:
-            raise ImageDamaged(f"{target} is in the way and is not image {manifest.name}")
-        if make_current:
-            self._point(image)
+        for name in manifest.files:
+            if not (folder / name).is_file():
+                raise ImageDamaged(f"image {manifest.name} lacks its file {name}")
+        if manifest.tree is not None and not (folder / ROOT).is_dir():
+            raise ImageDamaged(f"image {manifest.name} lacks its folder {ROOT}")
+        # Made whole even if it is there already, as that one may be removed before this one's turn.
+        inside = folder / ".whole"
+        inside.mkdir(mode=0o755)
+        for name in (*manifest.files, *([ROOT] if manifest.tree else [])):
+            (folder / name).rename(inside / name)
+        (inside / MANIFEST).write_bytes(text)
+        _sync(inside)
+        with self._turn(manifest.name):
+            target = self.folder / manifest.name / digest.removeprefix("sha256:")[:_FOLDER_DIGITS]
+            target.parent.mkdir(exist_ok=True, mode=0o755)
+            if self._read(target) is None:
+                inside.rename(target)
+            image = self._read(target)
+            if image is None or image.digest != digest:
+                raise ImageDamaged(f"{target} is in the way and is not image {manifest.name}")
+            if make_current:
+                self._point(image)
         return image
 
     def make_current(self, image: Image) -> Image:
-        """Have `find` of its name answer with this image, from now on; the image."""
-        self._point(image)
+        """Have `find` of its name answer with this image, from now on; the image. Raises ImageMissing if it is gone."""
+        with self._turn(image.name):
+            if self._read(image.folder) is None:
+                raise ImageMissing(f"image {image.name} {image.version} was removed")
+            self._point(image)
         return image
 
     def remove(self, image: Image) -> None:
@@ -225,7 +225,7 @@ class Catalog:
         if descriptor is None:
             raise ImageInUse(f"image {image.name} {image.version} is in use by sandboxes; try again when they are gone")
         try:
-            with self.staging() as folder:
+            with self.staging() as folder, self._turn(image.name):
                 current = self.is_current(image)
                 image.folder.rename(folder / "removed")
                 if current:
@@ -234,8 +234,8 @@ class Catalog:
                         self._point(left[0])
                     else:
                         (image.folder.parent / CURRENT).unlink(missing_ok=True)
-            with suppress(OSError):  # other images of the name are there, or a new one just came
-                image.folder.parent.rmdir()
+                with suppress(OSError):  # other images of the name are there
+                    image.folder.parent.rmdir()
         finally:
             os.close(descriptor)
 
@@ -275,6 +275,10 @@ class Catalog:
                 finally:
                     os.close(descriptor)
         return swept
+
+    def _turn(self, name: str) -> AbstractContextManager[None]:
+        """Others must neither bring nor take images of a name while one says which of them is current."""
+        return short_turn(self.folder, f"{name}.current")
 
     def _names(self) -> list[str]:
         try:
@@ -335,15 +339,6 @@ def _is_same(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _move(folder: Path, target: Path) -> None:
-    try:
-        folder.rename(target)
-    except FileNotFoundError:
-        # The last image of the name was removed meanwhile, and the name's folder with it.
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-        folder.rename(target)
 
 
 def _sync(folder: Path) -> None:

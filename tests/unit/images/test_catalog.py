@@ -5,7 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,6 +20,7 @@ from caisson.images import tree
 from caisson.images.catalog import Catalog
 from caisson.images.errors import ImageDamaged, ImageInUse, ImageMissing
 from caisson.images.manifest import EROFS, MANIFEST, decode_manifest
+from tests.helpers.cancelling import PATIENCE_S
 from tests.helpers.command import CAISSON
 from tests.helpers.images import small_image
 
@@ -187,6 +193,84 @@ def test_an_image_is_installed_though_the_last_of_its_name_is_removed_meanwhile(
     new = small_image(catalog, content=b"new")
     assert catalog.find("small") == new
     catalog.verify(new)
+
+
+@contextmanager
+def meanwhile(monkeypatch: pytest.MonkeyPatch, look: str, work: Callable[[], object]) -> Iterator[None]:
+    """Begin `work` in another thread right after the next `look` of a catalogue, which goes on when that is over.
+
+    If it waits for its turn, it goes on as well; leaving waits for its end, and raises what it raised.
+    """
+    real, flock = getattr(Catalog, look), fcntl.flock
+    here, begun, over_or_waiting = threading.get_ident(), list[Future[object]](), threading.Event()
+
+    def looked(self: Catalog, about: object) -> object:
+        found = real(self, about)
+        if not begun:
+            begun.append(other.submit(work))
+            begun[0].add_done_callback(lambda _: over_or_waiting.set())
+            assert over_or_waiting.wait(PATIENCE_S)
+        return found
+
+    def lock(file: Any, kind: int) -> None:
+        if threading.get_ident() != here and not kind & fcntl.LOCK_NB:
+            over_or_waiting.set()
+        flock(file, kind)
+
+    monkeypatch.setattr(Catalog, look, looked)
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with ThreadPoolExecutor(1) as other:
+        yield
+        begun[0].result(PATIENCE_S)
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_an_image_installed_while_the_current_one_is_removed_is_current(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    for _ in range(others):
+        os.utime(small_image(catalog, content=b"older").folder, (1, 1))
+    old = small_image(catalog, content=b"old")
+    with meanwhile(monkeypatch, "_all", lambda: small_image(Catalog(catalog.folder), content=b"new")):
+        catalog.remove(old)
+    new = catalog.get("small")
+    assert (new.root / "bin" / "run").read_bytes() == b"new"
+    assert len(catalog.images()) == 1 + others
+
+
+def test_an_image_installed_again_while_it_is_removed_is_there_and_current(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = small_image(catalog, content=b"old"), small_image(catalog, content=b"new")
+    with meanwhile(monkeypatch, "is_current", lambda: small_image(Catalog(catalog.folder), content=b"old")):
+        catalog.remove(old)
+    assert catalog.find("small") == old
+    catalog.verify(old)
+    assert {image.digest for image in catalog.images()} == {old.digest, new.digest}
+
+
+def test_an_image_made_current_while_it_is_removed_is_missing_and_the_current_one_stays(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = small_image(catalog, content=b"old"), small_image(catalog, content=b"new")
+    making_current = meanwhile(monkeypatch, "is_current", lambda: Catalog(catalog.folder).make_current(old))
+    with pytest.raises(ImageMissing), making_current:
+        catalog.remove(old)
+    assert catalog.images() == [new]
+    assert catalog.find("small") == new
+
+
+def test_of_images_removed_at_the_same_time_none_stays_the_current_one(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [small_image(catalog, content=str(number).encode()) for number in range(3)]
+    for number, image in enumerate(images):
+        os.utime(image.folder, (number, number))
+    last, second, first = images
+    with meanwhile(monkeypatch, "_all", lambda: Catalog(catalog.folder).remove(second)):
+        catalog.remove(first)
+    assert catalog.find("small") == last
 
 
 @pytest.mark.parametrize(
