@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -110,17 +110,17 @@ class Runner:
             start=live.start,
         )
         asked_at = monotonic()
-        await self._backends[isolation].prepare(spec)
-        while True:
-            async with self._pools.take(self._backends[isolation], spec) as (sandbox, kind):
-                await self._begin(live, isolation, kind, asked_at, sandbox)
-                try:
-                    return await self._execute(live, sandbox, job, seen)
-                except StartFailed as error:
-                    # It died while it waited, before user code: its place in the pool said nothing about the program.
-                    if kind is not StartKind.WARM:
-                        raise
-                    logger.warning("a waiting sandbox was dead", sandbox=sandbox.id, error=error.detail)
+        with await self._backends[isolation].prepare(spec) or nullcontext():
+            while True:
+                async with self._pools.take(self._backends[isolation], spec) as (sandbox, kind):
+                    await self._begin(live, isolation, kind, asked_at, sandbox)
+                    try:
+                        return await self._execute(live, sandbox, job, seen)
+                    except StartFailed as error:
+                        # It died while it waited, before user code: its place in the pool said nothing of the program.
+                        if kind is not StartKind.WARM:
+                            raise
+                        logger.warning("a waiting sandbox was dead", sandbox=sandbox.id, error=error.detail)
 
     async def _begin(
         self, live: Live, isolation: Isolation, kind: StartKind, asked_at: float, sandbox: Sandbox

@@ -8,7 +8,7 @@ JSON is not parsed, and an exit code is only what the guest says.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -190,8 +190,10 @@ class Backend(Protocol):
         """How many sandboxes should wait, by pool spec. Asked after a `probe` that said yes."""
         ...
 
-    async def prepare(self, spec: SandboxSpec) -> None:
+    async def prepare(self, spec: SandboxSpec) -> AbstractContextManager[object] | None:
         """Have here what a boot of this spec needs and what may take long to come by, such as an image.
+
+        What is returned, if anything, keeps it here, and is left when the workload needs no further boot.
 
         Called before every sandbox is asked for, so cheap if there is nothing to do; keeps time limits of its own, and
         is cancelled if its workload is. Raises Unavailable.

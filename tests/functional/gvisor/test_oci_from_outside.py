@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,15 @@ def image(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def serving(registry: Registry, images: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that takes images from that registry; its own images lie in a folder of its own."""
-    folder = tmp_path_factory.mktemp("oci-server")
+    with started(tmp_path_factory.mktemp("oci-server"), registry, images) as server, standing(server.process.pid):
+        yield server
+
+
+def started(folder: Path, registry: Registry, images: Catalog, **settings: Any) -> AbstractContextManager[Server]:
     (folder / "images").mkdir()
     (folder / "images/base").symlink_to(images.folder / "base")
-    settings: dict[str, Any] = {"images_dir": folder / "images", "oci_insecure_registries": registry.host}
-    serving = running_server(folder, backends="gvisor", warm_bash=0, **settings)
-    with serving as server, standing(server.process.pid):
-        yield server
+    settings |= {"images_dir": folder / "images", "oci_insecure_registries": registry.host}
+    return running_server(folder, backends="gvisor", warm_bash=0, **settings)
 
 
 @pytest.fixture
@@ -64,6 +67,16 @@ def test_an_image_is_fetched_run_and_told_of(client: httpx2.Client, image: str) 
     assert outcome(finished) == ("completed", None), finished
     assert (finished["isolation_used"], finished["output"]) == ("gvisor", {"a": 1})
     assert text_of(logs_of(client, finished["id"])) == ["hi"]
+
+
+@pytest.mark.usefixtures("client")
+def test_an_image_runs_though_none_is_to_be_kept(
+    registry: Registry, images: Catalog, image: str, tmp_path: Path
+) -> None:
+    with started(tmp_path, registry, images, oci_keep_mb=0) as server, server.client() as client:
+        finished = run(client, runtime="oci", image=image, command=["-c", "echo hi"])
+        assert outcome(finished) == ("completed", None), finished
+        assert text_of(logs_of(client, finished["id"])) == ["hi"]
 
 
 def test_an_image_that_is_nowhere_fails_its_workload_and_says_so(client: httpx2.Client, registry: Registry) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,8 @@ def outside(tmp_path: Path) -> Iterator[Path]:
 
 
 def pull(puller: Puller, reference: str) -> OciImage:
-    return asyncio.run(puller.provide(parse_reference(reference)))
+    with ExitStack() as stack:
+        return asyncio.run(puller.provide(parse_reference(reference), stack))
 
 
 def assert_nothing_left(store: OciStore) -> None:

@@ -9,6 +9,7 @@ import os
 import platform
 import tarfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def tools() -> None:
 
 
 def pull(puller: Puller, reference: str) -> OciImage:
-    return asyncio.run(puller.provide(parse_reference(reference)))
+    with ExitStack() as stack:
+        return asyncio.run(puller.provide(parse_reference(reference), stack))
 
 
 def blobs(store: OciStore) -> set[str]:
@@ -137,8 +139,9 @@ def test_many_who_want_one_image_make_one_pull(
     reference = parse_reference(push(registry, make_image(BASE, Cmd=["once"]), "once:1", tmp_path / "layout"))
 
     async def main() -> set[OciImage]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(puller.provide(reference)) for _ in range(5)]
+        with ExitStack() as stack:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(puller.provide(reference, stack)) for _ in range(5)]
         return {task.result() for task in tasks}
 
     assert len(asyncio.run(main())) == 1
@@ -228,7 +231,7 @@ def test_a_pull_that_is_cancelled_leaves_nothing_and_can_be_done_again(
     puller = make_puller(registry.host)
 
     async def cancelled(made: str) -> None:
-        pulling = asyncio.create_task(puller.provide(parse_reference(reference)))
+        pulling = asyncio.create_task(puller.provide(parse_reference(reference), ExitStack()))
         while not any(store.folder.glob(made)):
             await asyncio.sleep(0)
             assert not pulling.done(), f"it was over before there was {made}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 
 from caisson.errors import SandboxCrashed
 from caisson.model import Isolation, Runtime, StartKind, Stream, Usage
@@ -83,8 +83,9 @@ class NoopBackend:
         """None need wait."""
         return {}
 
-    async def prepare(self, spec: SandboxSpec) -> None:
+    async def prepare(self, spec: SandboxSpec) -> AbstractContextManager[object] | None:
         """Nothing is needed."""
+        return None
 
     @asynccontextmanager
     async def boot(self, spec: SandboxSpec) -> AsyncIterator[NoopSandbox]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,8 @@ async def test_an_image_that_was_here_outlives_a_sweep_though_it_was_long_unused
     store: OciStore, monkeypatch: pytest.MonkeyPatch, refresh_s: float, answer: Offer | RegistryTrouble
 ) -> None:
     registry_says(monkeypatch, answer)
-    image = await Puller(store, Rules(refresh_s=refresh_s)).provide(REFERENCE)
+    with ExitStack() as stack:
+        image = await Puller(store, Rules(refresh_s=refresh_s)).provide(REFERENCE, stack)
     assert store.sweep(keep_bytes=RULES.keep_bytes, keep_s=RULES.keep_s) == []
     assert store.find(REFERENCE) == image
 
@@ -74,7 +76,7 @@ async def test_an_image_that_is_removed_while_it_is_asked_for_is_fetched_again(
         store.remove(image)
         return image
 
-    async def pull(reference: Reference, offer: Offer) -> OciImage:
+    async def pull(reference: Reference, offer: Offer, stack: ExitStack) -> OciImage:
         fetched.append(offer.digest)
         with store.staging() as folder:
             return store.add(folder, About(offer.digest, str(reference), "amd64", 1000, ()))
@@ -82,7 +84,8 @@ async def test_an_image_that_is_removed_while_it_is_asked_for_is_fetched_again(
     monkeypatch.setattr(store, "find", find_before_a_removal)
     monkeypatch.setattr(puller, "_pull", pull)
     registry_says(monkeypatch, Offer(DIGEST, DIGEST, 1000))
-    assert (await puller.provide(REFERENCE)).folder.is_dir()
+    with ExitStack() as stack:
+        assert (await puller.provide(REFERENCE, stack)).folder.is_dir()
     assert fetched == [DIGEST]
 
 
@@ -99,5 +102,5 @@ async def test_an_image_that_is_removed_is_not_what_a_silent_registry_leaves_one
 
     monkeypatch.setattr(store, "find", find_before_a_removal)
     registry_says(monkeypatch, RegistryTrouble("it is down"))
-    with pytest.raises(RegistryTrouble, match="it is down"):
-        await Puller(store, RULES).provide(REFERENCE)
+    with pytest.raises(RegistryTrouble, match="it is down"), ExitStack() as stack:
+        await Puller(store, RULES).provide(REFERENCE, stack)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import structlog
@@ -106,9 +106,9 @@ class GvisorBackend:
             if count and self._roots.has(runtime)
         }
 
-    async def prepare(self, spec: SandboxSpec) -> None:
+    async def prepare(self, spec: SandboxSpec) -> AbstractContextManager[object]:
         """See `Backend.prepare`: fetches an image from its registry."""
-        await self._roots.provide(spec)
+        return await self._roots.provide(spec)
 
     def boot(self, spec: SandboxSpec) -> AbstractAsyncContextManager[Sandbox]:
         """See `Backend.boot`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,16 +55,20 @@ class Roots:
         """True if sandboxes of this runtime can be booted without further ado."""
         return runtime in IMAGES and self._catalog.find(IMAGES[runtime]) is not None
 
-    async def provide(self, spec: SandboxSpec) -> None:
-        """Fetch the image that a spec names, if it names one. Raises Unavailable or StartFailed."""
-        if spec.image is None:
-            return
-        try:
-            await self._puller.provide(_reference(spec.image))
-        except NoSuchImage as error:
-            raise ImageNotFound(error.message, detail=error.detail) from error
-        except OciError as error:
-            raise StartFailed(error.message, detail=error.detail) from error
+    async def provide(self, spec: SandboxSpec) -> ExitStack:
+        """Fetch the image that a spec names, if it names one; nobody removes it before what is returned is left.
+
+        Raises Unavailable or StartFailed.
+        """
+        with ExitStack() as stack:
+            try:
+                if spec.image is not None:
+                    await self._puller.provide(_reference(spec.image), stack)
+            except NoSuchImage as error:
+                raise ImageNotFound(error.message, detail=error.detail) from error
+            except OciError as error:
+                raise StartFailed(error.message, detail=error.detail) from error
+            return stack.pop_all()
 
     def lease(self, spec: SandboxSpec, stack: AsyncExitStack) -> Root:
         """The root for a spec, which nobody removes before `stack` is left. Raises Unavailable."""

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,42 +73,45 @@ class Puller:
         """What is being fetched, and how many want it."""
         self._places = asyncio.Semaphore(AT_ONCE)
 
-    async def provide(self, reference: Reference) -> OciImage:
-        """The image of this name, from here or from its registry. Raises OciError."""
+    async def provide(self, reference: Reference, stack: ExitStack) -> OciImage:
+        """The image of this name, from here or from its registry, which nobody removes before `stack` is left.
+
+        Raises OciError.
+        """
         if self._rules.registries and reference.host not in self._rules.registries:
             raise NoSuchImage(f"images of {reference.name} may not be run here (CAISSON_OCI_REGISTRIES)")
         async with self._alone(str(reference)):
-            return await self._provide(reference)
+            return await self._provide(reference, stack)
 
-    async def _provide(self, reference: Reference) -> OciImage:
+    async def _provide(self, reference: Reference, stack: ExitStack) -> OciImage:
         named, here = self.store.named(reference), self.store.find(reference)
         if named is not None and here is not None:
             age_s = self._clock() - named.checked_at
             # What a digest stands for never changes.
             lasting = reference.digest is not None or 0 <= age_s < self._rules.refresh_s
-            if lasting and self.store.keep(here):
+            if lasting and self.store.keep(here, stack):
                 return here
         try:
             offer = await skopeo.look(reference, self._rules.access)
         except RegistryTrouble as error:
-            if here is None or not self._rules.offline or not self.store.keep(here):
+            if here is None or not self._rules.offline or not self.store.keep(here, stack):
                 raise
             logger.warning(
                 "a registry could not be asked, using what is here", image=str(reference), error=error.detail
             )
             return here
-        image = self._kept(offer.digest)
+        image = self._kept(offer.digest, stack)
         if image is None:
             async with self._alone(offer.digest), self._places:
-                image = self._kept(offer.digest) or await self._pull(reference, offer)
+                image = self._kept(offer.digest, stack) or await self._pull(reference, offer, stack)
         self.store.name(reference, offer.digest, self._clock())
         return image
 
-    def _kept(self, digest: str) -> OciImage | None:
+    def _kept(self, digest: str, stack: ExitStack) -> OciImage | None:
         image = self.store.by_digest(digest)
-        return image if image is not None and self.store.keep(image) else None
+        return image if image is not None and self.store.keep(image, stack) else None
 
-    async def _pull(self, reference: Reference, offer: skopeo.Offer) -> OciImage:
+    async def _pull(self, reference: Reference, offer: skopeo.Offer, stack: ExitStack) -> OciImage:
         most, began = self._rules.max_bytes, time.monotonic()
         if offer.compressed_bytes > most:
             raise NoSuchImage(f"{reference} is larger than {most >> 20} MiB (CAISSON_OCI_MAX_MB)")
@@ -132,7 +135,11 @@ class Puller:
                 settings = read_settings(config, fresh / ROOT)
                 make_workdir(fresh / ROOT, settings.workdir, settings.uid, settings.gid)
                 size = await asyncio.to_thread(self._size, fresh, blobs)
-                image = self.store.add(fresh, About(offer.digest, str(reference), skopeo.architecture(), size, blobs))
+                about = About(offer.digest, str(reference), skopeo.architecture(), size, blobs)
+                # Leased before another server's sweep can find it; where it then is, as one may have been quicker.
+                with self.store.lease(OciImage(fresh, about)):
+                    image = self.store.add(fresh, about)
+                    stack.enter_context(self.store.lease(image))
         except OSError as error:
             raise RegistryTrouble(f"{reference} could not be stored: {error.strerror}", detail=str(error)) from error
         took_s = round(time.monotonic() - began, 2)

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,13 +151,13 @@ class OciStore:
         finally:
             os.close(descriptor)
 
-    def keep(self, image: OciImage) -> bool:
-        """Count an image as used now, so that no sweep takes it before its lease; False if it is gone."""
+    def keep(self, image: OciImage, stack: ExitStack) -> bool:
+        """Lease an image until `stack` is left; False if it is gone."""
         try:
-            with self.lease(image):
-                return True
+            stack.enter_context(self.lease(image))
         except ImageMissing:
             return False
+        return True
 
     def remove(self, image: OciImage, *, used_at: float | None = None) -> None:
         """Remove an image, at one stroke. Raises ImageInUse if it is leased, or was used since `used_at`.
