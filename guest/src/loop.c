@@ -12,6 +12,7 @@
 #include "output.h"
 #include "reap.h"
 #include "reply.h"
+#include "settle.h"
 #include "touch.h"
 
 /* What to wait for is worked out anew each time from what is wanted now; there is no second record that could disagree
@@ -64,7 +65,7 @@ static void lose_peer(struct agent *agent) {
     outbox_clear(&agent->outbox);
     for (struct process *process = agent->processes; process < agent->processes + PROCESSES_MOST; process++) {
         if (process->stage != STAGE_FREE && process->stage != STAGE_WAITING) {
-            process_abandon(agent, process);
+            settle_silently(agent, process);
         }
     }
 }
@@ -217,7 +218,7 @@ static void settle(struct agent *agent) {
         if (process->stage == STAGE_STARTING || process->stage == STAGE_RUNNING) {
             input_grant(agent, process);
         } else if (process->stage >= STAGE_DEAD) {
-            process_settle(agent, process);
+            settle_process(agent, process);
         }
     }
 }

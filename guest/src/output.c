@@ -54,7 +54,7 @@ static bool drain(struct agent *agent, struct process *process, int *pipe, uint8
 
 bool output_drain(struct agent *agent, struct process *process) {
     return drain(agent, process, &process->output, FRAME_STDOUT) &&
-           drain(agent, process, &process->errors, FRAME_STDERR) && harness_drain(agent, process);
+           drain(agent, process, &process->errors, FRAME_STDERR);
 }
 
 size_t output_put(struct agent *agent, struct process *process, uint8_t type, const uint8_t *bytes, size_t count) {

@@ -14,7 +14,7 @@ size_t output_allowed(const struct agent *agent, const struct process *process);
 /* Sends what one of its two pipes holds, as far as that is allowed, once; a pipe at its end is closed. */
 void output_pump(struct agent *agent, struct process *process, int *pipe, uint8_t type);
 
-/* Sends what the pipes, and the channel of a harness, of an ended process still hold. False if some is left for later. */
+/* Sends what the pipes of an ended process still hold. False if some is left for later. */
 bool output_drain(struct agent *agent, struct process *process);
 
 /* Sends bytes that are its output but came another way; how many. */

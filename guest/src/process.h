@@ -84,12 +84,6 @@ void process_kill(const struct process *process);
 /* It was reaped. */
 void process_ended(struct process *process, int status, const struct usage *used);
 
-/* Takes a process that has ended as far towards its EXIT as credit, room and its descendants allow. */
-void process_settle(struct agent *agent, struct process *process);
-
-/* Ends it, at whatever stage, without another word to the host. */
-void process_abandon(struct agent *agent, struct process *process);
-
 /* Frees its place. */
 void process_release(struct agent *agent, struct process *process);
 

@@ -19,6 +19,13 @@ static void write_pages(void *bytes, size_t count) {
     at[count - 1] = at[count - 1];
 }
 
+static void write_stack(void) {
+    volatile uint8_t stack[STACK_BYTES];
+    for (size_t i = 0; i < sizeof stack; i += PAGE) {
+        stack[i] = 0;
+    }
+}
+
 /* Code and constants as the linker laid them out, which is at the addresses it gave them: the agent is static. */
 static void read_program(void) {
     const Elf64_Phdr *segments = (const Elf64_Phdr *)getauxval(AT_PHDR);
@@ -40,9 +47,8 @@ static void touch_process(struct process *process) {
 }
 
 void touch(struct agent *agent) {
-    uint8_t stack[STACK_BYTES];
     read_program();
-    write_pages(stack, sizeof stack);
+    write_stack();
     write_pages(agent->inbox.buffer, BUFFER_BYTES);
     write_pages(agent->outbox.buffer, BUFFER_BYTES);
     if (agent->harness.channel >= 0) {
