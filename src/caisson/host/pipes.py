@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 PIPE_BYTES = 256 * 1024
@@ -76,6 +77,19 @@ class Fifos:
         """Close the ends held for the sandbox; the others are their taker's. Idempotent."""
         while self._theirs:
             os.close(self._theirs.pop())
+
+
+def make_pipes(count: int) -> list[tuple[int, int]]:
+    """So many pipes, each a reading and a writing end, or none where descriptors run out. Raises OSError."""
+    made: list[tuple[int, int]] = []
+    try:
+        while len(made) < count:
+            made.append(os.pipe())
+    except OSError:
+        for fd in chain.from_iterable(made):
+            os.close(fd)
+        raise
+    return made
 
 
 async def readable(fd: int) -> None:

@@ -17,7 +17,7 @@ import structlog
 from caisson.errors import CaissonError
 from caisson.host.birthmark import own_mark
 from caisson.host.pidfd import Followed
-from caisson.host.pipes import pieces
+from caisson.host.pipes import make_pipes, pieces
 from caisson.host.shield import uninterrupted
 
 logger = structlog.get_logger(__name__)
@@ -165,7 +165,7 @@ async def run(
     """
     async with AsyncExitStack() as stack:
         stdin = stack.enter_context(_file_of(input)) if input else None
-        pipes = [os.pipe(), os.pipe()]
+        pipes = make_pipes(2)
         readers = [stack.enter_context(FileIO(read_fd)) for read_fd, _ in pipes]
         try:
             process = await stack.enter_async_context(

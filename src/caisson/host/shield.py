@@ -27,6 +27,23 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
+async def acquired(work: Coroutine[Any, Any, T], release: Callable[[T], None]) -> T:
+    """As `uninterrupted`, for work that gives what must be let go of: `release` gets what a cancellation keeps from the
+    caller."""
+    given: list[T] = []
+
+    async def hold() -> T:
+        given.append(await work)
+        return given[0]
+
+    try:
+        return await uninterrupted(hold())
+    except asyncio.CancelledError:
+        for each in given:
+            release(each)
+        raise
+
+
 class Teardown:
     """What must be undone: last in, first out, once, all of it, whatever fails or is cancelled meanwhile."""
 

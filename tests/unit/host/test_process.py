@@ -55,6 +55,29 @@ def test_one_that_no_descriptor_is_left_for_is_ended(monkeypatch: pytest.MonkeyP
         os.kill(begun[0], 0)
 
 
+def test_where_descriptors_run_out_between_two_pipes_none_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    pipe = os.pipe
+
+    def one_left() -> tuple[int, int]:
+        if made:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        made.extend(pipe())
+        return made[0], made[1]
+
+    async def begin() -> None:
+        monkeypatch.setattr(os, "pipe", one_left)
+        with pytest.raises(OSError, match="Too many open files"):
+            await run(["true"])
+        monkeypatch.undo()
+        for fd in made:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(fd)
+
+    asyncio.run(begin())
+    assert len(made) == 2
+
+
 def test_a_program_that_takes_too_long_is_ended() -> None:
     """The time limit holds, and the process is gone."""
     with pytest.raises(CommandFailed, match="longer than"):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from caisson.host.shield import Teardown, uninterrupted
+from caisson.host.shield import Teardown, acquired, uninterrupted
 
 
 def test_everything_is_undone_in_reverse_order_once() -> None:
@@ -66,3 +66,28 @@ def test_a_cancellation_waits_for_the_work() -> None:
 
     asyncio.run(main())
     assert finished.is_set()
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_what_a_cancellation_keeps_from_the_caller_is_released_and_else_is_the_caller_s(cancelled: bool) -> None:
+    released: list[str] = []
+
+    async def main() -> None:
+        may_end = asyncio.Event()
+
+        async def work() -> str:
+            await may_end.wait()
+            return "it"
+
+        task = asyncio.create_task(acquired(work(), released.append))
+        await asyncio.sleep(0)
+        if cancelled:
+            task.cancel()
+            await asyncio.sleep(0)
+        may_end.set()
+        await asyncio.wait([task])
+        assert task.cancelled() is cancelled
+        assert cancelled or task.result() == "it"
+
+    asyncio.run(main())
+    assert released == ["it"] * cancelled

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from caisson.backends.microvm import snapshot
 from caisson.backends.microvm.snapshot import (
     FILES,
     FOREIGN_S,
@@ -23,6 +25,7 @@ from caisson.backends.microvm.snapshot import (
     Templates,
     name_of,
 )
+from tests.helpers.cancelling import PATIENCE_S, cancel_while_held
 
 KEY: Key = {"image": "one", "kernel": "6.1", "runtime": "python", "ram_mb": "128"}
 MEMORY = b"m" * 4096 + bytes(8192) + b"n" * 4096
@@ -332,3 +335,67 @@ async def test_more_templates_than_are_kept_in_memory_are_let_go_but_not_while_i
             assert memfds() - before < 20
             assert os.pread(used.snapshot.memory_fd, 1, 0) == b"m"
     assert memfds() == before
+
+
+Held = tuple[threading.Event, threading.Event]
+
+
+def hold(monkeypatch: pytest.MonkeyPatch, name: str) -> Held:
+    """Have a thread that calls this of `snapshot` held, once it has what it gives; it has begun, and it may go on."""
+    begun, go_on = threading.Event(), threading.Event()
+    original = getattr(snapshot, name)
+
+    def held(*args: object) -> object:
+        given = original(*args)
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+        return given
+
+    monkeypatch.setattr(snapshot, name, held)
+    return begun, go_on
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["just made", "there"])
+async def test_a_template_whose_loading_is_cancelled_holds_no_memory(
+    is_there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, before = Maker(), memfds()
+    with server(tmp_path) as other:
+        if is_there:
+            await memory_of(other, KEY, make)
+    with server(tmp_path) as templates:
+        loading = asyncio.create_task(memory_of(templates, KEY, make))
+        await cancel_while_held(loading, *hold(monkeypatch, "sealed_copy"))
+        monkeypatch.undo()
+        assert memfds() == before
+        assert await memory_of(templates, KEY, make) == MEMORY
+    assert make.made == 1
+    assert memfds() == before
+
+
+@pytest.mark.parametrize("step", ["digest", "_seal", "_remove"])
+async def test_a_making_that_is_cancelled_leaves_nothing_half_made(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Maker()
+    with server(tmp_path) as templates:
+        making = asyncio.create_task(memory_of(templates, KEY, make))
+        await cancel_while_held(making, *hold(monkeypatch, step))
+        assert names_in(tmp_path) <= {name_of(KEY)}
+        monkeypatch.undo()
+        assert await memory_of(templates, KEY, make) == MEMORY
+
+
+async def test_a_damaged_one_whose_removal_is_cancelled_is_removed_before_another_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Maker()
+    with server(tmp_path) as templates:
+        await memory_of(templates, KEY, make)
+    flip(tmp_path / name_of(KEY) / "state")
+    with server(tmp_path) as templates:
+        using = asyncio.create_task(memory_of(templates, KEY, make))
+        await cancel_while_held(using, *hold(monkeypatch, "_discard"))
+        monkeypatch.undo()
+        assert names_in(tmp_path) == set()
+        assert await memory_of(templates, KEY, make) == MEMORY

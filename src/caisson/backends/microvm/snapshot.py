@@ -25,6 +25,7 @@ import structlog
 
 from caisson.backends.microvm.memory import digest, sealed_copy
 from caisson.backends.microvm.vmm import Snapshot
+from caisson.host.shield import acquired, uninterrupted
 
 logger = structlog.get_logger(__name__)
 
@@ -163,14 +164,14 @@ class Templates:
         # One without its manifest as well: where it stands, a new one could not be put.
         if folder.exists():
             try:
-                return await asyncio.to_thread(_load, folder, key)
+                return await _loaded(folder, key)
             except (Damaged, OSError) as error:
                 logger.warning("template is damaged and will be made anew", template=name, error=str(error))
                 with suppress(OSError):  # another server was faster
-                    await asyncio.to_thread(_discard, folder)
+                    await uninterrupted(asyncio.to_thread(_discard, folder))
         await self._build(folder, key, build)
         try:
-            template = await asyncio.to_thread(_load, folder, key)
+            template = await _loaded(folder, key)
         except OSError as error:
             raise Damaged(f"the template {name} cannot be read: {error}") from error
         template.is_new = True
@@ -179,14 +180,15 @@ class Templates:
     async def _build(self, folder: Path, key: Key, build: Callable[[Path], Awaitable[None]]) -> None:
         began = time.monotonic()
         making = self.folder / f"{_STAGING}{secrets.token_hex(8)}"
-        await asyncio.to_thread(making.mkdir, 0o700, parents=True)
         try:
+            # Each thread to its end: one that nobody waits for would write on into a folder that is being removed.
+            await uninterrupted(asyncio.to_thread(making.mkdir, 0o700, parents=True))
             await build(making)
-            await asyncio.to_thread(_seal, making, key)
+            await uninterrupted(asyncio.to_thread(_seal, making, key))
             with suppress(OSError):  # another server was faster, with one as good
                 making.rename(folder)
         finally:
-            await asyncio.to_thread(_remove, making)
+            await uninterrupted(asyncio.to_thread(_remove, making))
         self.built += 1
         logger.info("template made", template=folder.name, runtime=key.get("runtime"), seconds=time.monotonic() - began)
 
@@ -210,6 +212,11 @@ def _seal(folder: Path, key: Key) -> None:
             digests[name] = digest(file.fileno())
         (folder / name).chmod(0o444)
     (folder / _MANIFEST).write_text(json.dumps({"key": dict(key), "digests": digests}))
+
+
+async def _loaded(folder: Path, key: Key) -> Template:
+    # Its thread goes on when its task is cancelled, and nobody else would ever close the memory it loads.
+    return await acquired(asyncio.to_thread(_load, folder, key), Template.close)
 
 
 def _load(folder: Path, key: Key) -> Template:

@@ -19,7 +19,7 @@ from caisson.destinations import is_private
 from caisson.errors import CaissonError
 from caisson.host.network import dns
 from caisson.host.network.rules import Policy
-from caisson.host.shield import uninterrupted
+from caisson.host.shield import acquired, uninterrupted
 
 logger = structlog.get_logger(__name__)
 
@@ -211,7 +211,9 @@ async def resolving(resolver: Resolver, udp: socket.socket, tcp: socket.socket) 
     loop = asyncio.get_running_loop()
     own = udp.dup()
     try:
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(resolver), sock=own)
+        # uvloop (0.23) forgets the socket when it is cancelled in here.
+        making = loop.create_datagram_endpoint(lambda: _Datagrams(resolver), sock=own)
+        transport, _ = await acquired(making, lambda made: made[0].close())
     except BaseException:
         own.close()
         raise

@@ -34,7 +34,7 @@ from caisson.backends.microvm.qemu import host_cpu
 from caisson.backends.microvm.vmm import Acceleration, Home, Machine, MachineConfig, Snapshot, VmmError
 from caisson.errors import CaissonError
 from caisson.host.jailed import Jailed, JailNotBuilt
-from caisson.host.pipes import Tail
+from caisson.host.pipes import Tail, make_pipes
 from caisson.host.process import CommandFailed, start
 from caisson.host.shield import Teardown, uninterrupted
 
@@ -116,7 +116,7 @@ class FirecrackerVmm:
                 _tail(root.fifo(name), keep_bytes, teardown)
                 for name, keep_bytes in ((LOG, LOG_BYTES), (METRICS, METRICS_BYTES), (CONSOLE, CONSOLE_BYTES))
             )
-            (info_fd, info_write), (output_fd, output_write) = os.pipe(), os.pipe()
+            (info_fd, info_write), (output_fd, output_write) = make_pipes(2)
             try:
                 words = Words(_tail(output_fd, LOG_BYTES, teardown), log, metrics, serial)
                 netns = None if config.nic is None else config.nic.netns
