@@ -43,6 +43,8 @@ ENTROPY_BYTES = 256
 CLOCK_S = 0.010
 """The most by which a renewed copy's clock may be behind the host's."""
 _CLOCK_TRIES = 20
+CLOCK_TRIES_S = 2.0
+"""For so long a clock is set again, at most: where each answer is late, more tries make it no better."""
 _INPUT_IN_START_BYTES = 256 * 1024
 _MOST_CREDIT = 1 << 63
 _COUNTED = frozenset({FrameType.STDOUT, FrameType.STDERR, FrameType.RESULT})
@@ -105,23 +107,25 @@ class Renewal:
     machine_id: str | None = field(default_factory=lambda: secrets.token_hex(16))
 
 
-async def renew(channel: Channel, renewal: Renewal) -> None:
+async def renew(channel: Channel, renewal: Renewal, now_s: Callable[[], float] = time.monotonic) -> None:
     """Have a waiting copy renew itself, and return when it has. The caller keeps the deadline.
 
     The time it was told is as old as the message was under way, which is long where the host is busy. Therefore a clock
-    is set again until the answer came soon enough to prove it right to CLOCK_S, or _CLOCK_TRIES times.
+    is set again until the answer came soon enough to prove it right to CLOCK_S, or _CLOCK_TRIES times, or for
+    CLOCK_TRIES_S.
 
     What arrives before the answer belongs to the life of the original and is thrown away. Raises StartFailed if the
     agent could not do it, ProtocolError or ChannelClosed.
     """
-    lag_s = await _renew_once(channel, renewal)
+    lag_s = await _renew_once(channel, renewal, now_s)
     tries = _CLOCK_TRIES if renewal.set_clock else 0
-    while lag_s > CLOCK_S and tries > 0:
-        lag_s = await _renew_once(channel, Renewal(entropy=None, machine_id=None))
+    give_up_at = now_s() + CLOCK_TRIES_S
+    while lag_s > CLOCK_S and tries > 0 and now_s() < give_up_at:
+        lag_s = await _renew_once(channel, Renewal(entropy=None, machine_id=None), now_s)
         tries -= 1
 
 
-async def _renew_once(channel: Channel, renewal: Renewal) -> float:
+async def _renew_once(channel: Channel, renewal: Renewal, now_s: Callable[[], float]) -> float:
     """The seconds that passed from the reading of the host's clock to the answer."""
     fields: list[Field] = [(Tag.NONCE, renewal.nonce)]
     if renewal.entropy is not None:
@@ -130,7 +134,7 @@ async def _renew_once(channel: Channel, renewal: Renewal) -> float:
         fields.append((Tag.HOSTNAME, renewal.hostname))
     if renewal.machine_id is not None:
         fields.append((Tag.MACHINE_ID, renewal.machine_id))
-    asked = time.monotonic()
+    asked = now_s()
     if renewal.set_clock:
         fields.append((Tag.CLOCK_NS, time.time_ns()))
     await channel.send(encode_frame(FrameType.RENEW, encode_fields(fields)))
@@ -143,7 +147,7 @@ async def _renew_once(channel: Channel, renewal: Renewal) -> float:
             if frame.type is FrameType.RENEWED:
                 nonce = Fields(frame.payload).blob(Tag.NONCE)
                 if nonce is not None and hmac.compare_digest(nonce, renewal.nonce):
-                    return time.monotonic() - asked
+                    return now_s() - asked
 
 
 class _Conversation:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from caisson.backends.microvm import boot, sandbox
+from caisson.backends.microvm import patience
 
 LONG_S = 90.0
 
 
 def be_patient() -> None:
     """Give boots, copies and savings of machines in this process the time they take in the lab."""
-    sandbox.RENEWAL_S = boot.BOOT_S = boot.SAVE_S = LONG_S
+    patience.LEAST_S = LONG_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,13 +16,11 @@ from caisson.backends.microvm.choice import Choice
 from caisson.backends.microvm.snapshot import UNUSED_S
 from caisson.backends.microvm.vmm import Kernel
 from caisson.images.catalog import Catalog
-from caisson.model import Isolation, Runtime
-from caisson.sandbox.contract import BackendContext, Capabilities, SandboxSpec
+from caisson.model import Isolation
+from caisson.sandbox.contract import BackendContext, Capabilities
 from caisson.settings import Settings
 from tests.helpers.images import small_image
-
-SPEC = SandboxSpec(Runtime.BASH, mem_mb=64, disk_mb=64)
-KERNEL = Kernel(Path("vmlinux"), Path("initramfs"), "6.1", "digest", needs_acpi=False)
+from tests.helpers.machines import KERNEL, SPEC, Vmm
 
 pytestmark = pytest.mark.anyio
 
@@ -35,8 +33,7 @@ def microvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MicrovmBackend:
         return KERNEL
 
     async def choose(*given: object) -> Choice:
-        vmm: Any = None
-        return Choice(vmm, "the test says so")
+        return Choice(cast(Any, Vmm()), "the test says so")
 
     async def prepare(self: Booter, kind: object) -> None:
         pass

@@ -15,6 +15,7 @@ from caisson.backends.binaries import Binaries
 from caisson.backends.microvm.boot import Booter, Kind
 from caisson.backends.microvm.choice import Choice, choose
 from caisson.backends.microvm.kernel import find_kernel, own_kernel, prepare_kernel
+from caisson.backends.microvm.patience import Patience
 from caisson.backends.microvm.place import Places
 from caisson.backends.microvm.sizes import size_class
 from caisson.backends.microvm.snapshot import Key, Templates
@@ -32,8 +33,6 @@ from caisson.settings import Settings
 
 logger = structlog.get_logger(__name__)
 
-TEMPLATE_S = 120.0
-"""Longest it may take to make a template, on whatever busy machine."""
 UID_OFFSET = 20_000
 """From the first user id of jails: those before are other backends'."""
 
@@ -72,7 +71,10 @@ class MicrovmBackend:
                 self._settings,
             )
             disks = self._folder / "disks"
-            self._booter = Booter(choice.vmm, kernel, self._places, self._templates, disks, self._binaries, self._slots)
+            patience = Patience.of(choice.vmm.acceleration, self._settings.start_timeout_s)
+            self._booter = Booter(
+                choice.vmm, kernel, self._places, self._templates, disks, self._binaries, patience, self._slots
+            )
         except SandboxError as error:
             fix = error.fix if isinstance(error, Unavailable) else None
             return Capabilities(self.isolation, available=False, reason=error.message, fix=fix)
@@ -96,11 +98,12 @@ class MicrovmBackend:
     async def prepare(self, spec: SandboxSpec) -> None:
         """See `Backend.prepare`. Makes the template, which takes as long as a boot."""
         async with self._kind(self.pool_spec(spec)) as (booter, kind):
+            template_s = booter.patience.template_s
             try:
-                async with asyncio.timeout(TEMPLATE_S):
+                async with asyncio.timeout(template_s):
                     await booter.prepare(kind)
             except TimeoutError as error:
-                raise Unavailable(f"no template of {spec.runtime} came up within {TEMPLATE_S:g} s") from error
+                raise Unavailable(f"no template of {spec.runtime} came up within {template_s:g} s") from error
             if self._must_collect:
                 # Not in `probe`, which `caisson doctor` does too: who uses no template is not to remove any.
                 self._must_collect = False

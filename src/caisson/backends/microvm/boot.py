@@ -17,6 +17,7 @@ from caisson.backends.binaries import Binaries
 from caisson.backends.leftovers import write_state
 from caisson.backends.microvm.disk import blank_disk, copy_disk
 from caisson.backends.microvm.greeting import explained, greet, open_channel
+from caisson.backends.microvm.patience import Patience
 from caisson.backends.microvm.place import Places
 from caisson.backends.microvm.sandbox import Kept, MicrovmSandbox, renew
 from caisson.backends.microvm.sizes import ram_mb, vcpus
@@ -39,9 +40,6 @@ from caisson.sandbox.protocol import NONCE_BYTES, ProtocolError
 
 logger = structlog.get_logger(__name__)
 
-BOOT_S = 20.0
-"""Longest one boot may take; after that it is tried once more, because a boot was seen to hang now and then."""
-SAVE_S = 20.0
 TRIES = 2
 FAULTS = (VmmError, ChannelClosed, ProtocolError, TimeoutError, CgroupError, CommandFailed, NetworkError, OSError)
 CARD = f"{GUEST_ADDRESS}/{PREFIX_LENGTH},{GATE_ADDRESS}"
@@ -83,6 +81,7 @@ class Booter:
     """None: every machine is booted."""
     disks: Path
     binaries: Binaries
+    patience: Patience
     slots: Slots | None = None
     """None: no machine gets a network."""
 
@@ -177,7 +176,7 @@ class Booter:
                 await machine.resume()
                 channel = await open_channel(machine, stack)
                 restore_ms = _ms_since(began)
-                await renew(channel, home.id)
+                await renew(channel, home.id, self.patience.step_s)
             except FAULTS as error:
                 raise await explained(home.id, machine, error) from error
         facts = self._facts(restore_ms=restore_ms, renew_ms=round(_ms_since(began) - restore_ms, 3))
@@ -191,10 +190,10 @@ class Booter:
             home = await stack.enter_async_context(self._home(kind, slot))
             machine, channel = await self._up(kind, slot, home, stack, to_save=True)
             # Its answer is the last thing under way: a snapshot must not hold half a frame.
-            if not await channel.ping(BOOT_S):
+            if not await channel.ping(self.patience.step_s):
                 raise VmmError("the machine to be saved does not answer")
             with self._counted("save"):
-                async with asyncio.timeout(SAVE_S):
+                async with asyncio.timeout(self.patience.step_s):
                     await machine.pause()
                     await machine.save(folder)
                 await asyncio.to_thread(copy_disk, home.folder / "disk", folder / "disk")
@@ -217,7 +216,7 @@ class Booter:
                 write_state(home.folder, machine.pids, home.group.paths)
                 try:
                     channel = await open_channel(machine, trial)
-                    await greet(machine, channel, nonce, BOOT_S)
+                    await greet(machine, channel, nonce, self.patience.step_s)
                     await stack.enter_async_context(trial.pop_all())
                     metrics.machine_boot_seconds.labels(self.vmm.name).observe(time.monotonic() - began)
                     return machine, channel
@@ -247,6 +246,7 @@ class Booter:
             ram_mb=self.ram_mb(kind),
             env=kind.env,
             kept=Kept(self.binaries, kind.image.digest),
+            patience_s=self.patience.step_s,
             slot=slot,
         )
 

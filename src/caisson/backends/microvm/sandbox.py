@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -31,8 +32,6 @@ GUEST_PIDS = 256
 """Processes and threads a program may have; more of them could silence the agent beside it."""
 IDLE_S = 0.25
 """A machine that nobody took for so long is stopped until somebody does: it then costs no CPU time at all."""
-RENEWAL_S = 20.0
-"""As long as a boot may take: a copy starts its interpreter anew as well."""
 _LOOK_S = 5.0
 _SILENCE_S = 30.0
 """An agent that says nothing for so long, though it was asked, is taken for dead."""
@@ -64,12 +63,13 @@ class MicrovmSandbox:
         ram_mb: int,
         env: Mapping[str, str],
         kept: Kept,
+        patience_s: float,
         slot: Slot | None = None,
     ) -> None:
         """The agent's handshake is done, or the machine is a copy that runs and was renewed.
 
-        `env` is what the image wants in the environment of programs, `kept` has compiled programs, and
-        `slot` is the machine's network.
+        `env` is what the image wants in the environment of programs, `kept` has compiled programs, `patience_s` is
+        what a machine may take to answer after it waited, and `slot` is its network.
         """
         self.id = home.id
         self.spec = spec
@@ -85,7 +85,8 @@ class MicrovmSandbox:
         self._meter = Meter(home.group, ram_mb)
         self._turn = asyncio.Lock()
         self._paused = False
-        self._taken = False
+        self._patience_s = patience_s
+        self._taken_at: float | None = None
         self._end: End | None = None
         self._ended = asyncio.Event()
         self._silent = False
@@ -110,7 +111,7 @@ class MicrovmSandbox:
             try:
                 await self._wake()
                 answered = await self._channel.ping(timeout_s)
-                if not self._taken:
+                if self._taken_at is None:
                     await self._sleep()
                 return answered
             except VmmError:
@@ -168,16 +169,17 @@ class MicrovmSandbox:
 
     async def _take(self, job: Job) -> None:
         """Make the waiting machine the job's own: its limits, the clock of now, randomness of its own."""
-        self._taken = True
+        self._taken_at = time.monotonic()
         async with self._turn:
             try:
-                self._home.group.limit(Limits(cpus=job.resources.cpus))
                 stopped = self._paused
                 await self._wake()
                 if stopped:
                     # Its own since its boot, but for the time that passed without it.
                     with metrics.machine_round_trip_seconds.labels(self._vmm).time():
-                        await _set_clock(self._channel)
+                        await _set_clock(self._channel, self._patience_s)
+                # Not before: a twentieth of a CPU, say, would answer late each time that it is told the time.
+                self._home.group.limit(Limits(cpus=job.resources.cpus))
             except (CgroupError, VmmError, ChannelClosed, ProtocolError, TimeoutError) as error:
                 self._failed("wake")
                 detail = f"{self.id}: {error}: {await self.last_words()}"
@@ -200,7 +202,7 @@ class MicrovmSandbox:
     async def _rest(self) -> None:
         await asyncio.sleep(IDLE_S)
         async with self._turn:
-            if not self._taken:
+            if self._taken_at is None:
                 with suppress(VmmError):
                     await self._sleep()
 
@@ -213,9 +215,10 @@ class MicrovmSandbox:
         """Ask for a sign of life now and then while a job runs; a fork bomb, say, may have silenced the agent."""
         while True:
             await asyncio.sleep(_LOOK_S)
-            if not self._taken:
+            if self._taken_at is None:
                 continue
-            if self._channel.silence_s > _SILENCE_S:
+            # One that waited for long was silent for as long, and nobody had asked it.
+            if min(self._channel.silence_s, time.monotonic() - self._taken_at) > _SILENCE_S:
                 self._silent = True
                 await self._machine.kill()
                 return
@@ -254,12 +257,12 @@ class MicrovmSandbox:
         return "\n".join(text.splitlines()[-_LAST_LINES:]) or "it left no word on its console"
 
 
-async def renew(channel: Channel, name: str) -> None:
+async def renew(channel: Channel, name: str, patience_s: float) -> None:
     """Have a copy become a machine of its own. Raises StartFailed, TimeoutError, ChannelClosed or ProtocolError."""
-    async with asyncio.timeout(RENEWAL_S):
+    async with asyncio.timeout(patience_s):
         await agent.renew(channel, Renewal(hostname=f"caisson-{name[:8]}"))
 
 
-async def _set_clock(channel: Channel) -> None:
-    async with asyncio.timeout(RENEWAL_S):
+async def _set_clock(channel: Channel, patience_s: float) -> None:
+    async with asyncio.timeout(patience_s):
         await agent.renew(channel, Renewal(entropy=None, machine_id=None))
