@@ -30,6 +30,7 @@ from caisson.host.network.gate import Kind as Attachment
 from caisson.host.network.rules import GATE_ADDRESS, GUEST_ADDRESS, PREFIX_LENGTH
 from caisson.host.network.slots import Slot, Slots
 from caisson.host.process import CommandFailed
+from caisson.host.shield import uninterrupted
 from caisson.images.build import USER_ID
 from caisson.images.catalog import Image
 from caisson.model import MachineFacts, Network, StartKind
@@ -165,7 +166,7 @@ class Booter:
     ) -> MicrovmSandbox:
         home = await stack.enter_async_context(self._home(kind, slot))
         disk = home.folder / "disk"
-        await asyncio.to_thread(copy_disk, template.disk, disk)
+        await _copy_disk(template.disk, disk)
         config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), slot)
         began = time.monotonic()
         with self._counted("restore"):
@@ -196,7 +197,7 @@ class Booter:
                 async with asyncio.timeout(self.patience.step_s):
                     await machine.pause()
                     await machine.save(folder)
-                await asyncio.to_thread(copy_disk, home.folder / "disk", folder / "disk")
+                await _copy_disk(home.folder / "disk", folder / "disk")
         metrics.machine_templates_built.labels(self.vmm.name).inc()
 
     async def _up(
@@ -207,7 +208,7 @@ class Booter:
         blank = await blank_disk(self.disks, kind.spec.disk_mb)
         for attempt in range(TRIES):
             disk.unlink(missing_ok=True)
-            await asyncio.to_thread(copy_disk, blank, disk)
+            await _copy_disk(blank, disk)
             nonce = secrets.token_bytes(NONCE_BYTES)
             config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), slot, nonce.hex())
             began = time.monotonic()
@@ -289,6 +290,11 @@ class Booter:
             agent=tuple(agent),
             env=kind.env,
         )
+
+
+async def _copy_disk(source: Path, target: Path) -> None:
+    # A thread that nobody waits for would put its file into a folder that is being removed.
+    await uninterrupted(asyncio.to_thread(copy_disk, source, target))
 
 
 def _ms_since(instant: float) -> float:

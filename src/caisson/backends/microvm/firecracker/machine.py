@@ -22,6 +22,7 @@ from caisson.backends.microvm.memory import copy_sparse
 from caisson.backends.microvm.vmm import End, EndKind, VmmError
 from caisson.host.jailed import Jailed
 from caisson.host.pipes import Tail
+from caisson.host.shield import uninterrupted
 
 logger = structlog.get_logger(__name__)
 
@@ -115,7 +116,8 @@ class FirecrackerMachine:
         await self._api.save(saving())
         # Copied, and not moved: this Firecracker could still write to its own files, and writes pages of zeros as such.
         for name, limit in ((STATE, MAX_STATE_BYTES), (MEMORY, self._ram_bytes)):
-            await asyncio.to_thread(_take, self._root, name, folder / name, limit)
+            # To its end: the jail and both folders are going to be removed.
+            await uninterrupted(asyncio.to_thread(_take, self._root, name, folder / name, limit))
 
     async def console(self) -> bytes:
         """See `Machine.console`."""
