@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+from contextlib import suppress
 
 from caisson.host.pidfd import Followed
 from caisson.host.pipes import readable
@@ -19,11 +21,13 @@ class JailNotBuilt(Exception):
 
 
 class Jailed:
-    """Owns the outer process and the pipe on which bubblewrap tells of the inner one."""
+    """Owns the outer process, started with a process group of its own, and the pipe on which bubblewrap tells of the
+    inner one."""
 
     def __init__(self, outer: Process, info_fd: int) -> None:
         self._outer = outer
         self._info_fd = info_fd
+        os.set_blocking(info_fd, False)
         self._info = b""
         self._inner: Followed | None = None
 
@@ -45,8 +49,10 @@ class Jailed:
     async def inner(self) -> Followed:
         """The process inside. Raises JailNotBuilt if there is none and never will be."""
         while self._inner is None:
-            await readable(self._info_fd)
-            piece = os.read(self._info_fd, _READ_BYTES)
+            await self._told_or_ended()
+            piece = b""
+            with suppress(BlockingIOError):  # the outer one has ended, and the inner one holds the pipe open
+                piece = os.read(self._info_fd, _READ_BYTES)
             self._info += piece
             # Written piece by piece.
             if self._info.rstrip().endswith(b"}"):
@@ -57,6 +63,16 @@ class Jailed:
             elif not piece:
                 raise JailNotBuilt("bubblewrap ended before there was a process inside")
         return self._inner
+
+    async def _told_or_ended(self) -> None:
+        tasks = [asyncio.ensure_future(each) for each in (readable(self._info_fd), self._outer.until_ended())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            # To their end: one stops watching the pipe, which the next time watches it again.
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def wait(self) -> int:
         """The exit code, as bubblewrap tells it: above 128 it may have been a signal."""
@@ -75,7 +91,9 @@ class Jailed:
             async with asyncio.timeout(_PATIENCE_S):
                 await self._outer.wait()
         except (JailNotBuilt, TimeoutError):
-            self._outer.kill()
+            # The outer one may have been killed when the inner one was there already, and waits for ever to be told to
+            # go on. Until it is, it is in the same process group.
+            self._outer.signal_group(signal.SIGKILL)
             await self._outer.wait()
 
     async def close(self) -> None:

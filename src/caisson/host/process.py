@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import shlex
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -76,9 +77,19 @@ class Process:
         """True once it has ended."""
         return self._followed.ended
 
+    async def until_ended(self) -> None:
+        """Return when it has ended, and is still to be waited for: its number is its own until then."""
+        await self._followed.wait()
+
     def kill(self) -> None:
         """Send SIGKILL; nothing happens if it has ended."""
         self._followed.kill()
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Signal all that is in the process group it leads, also when it has ended itself, up to `wait`."""
+        if self._popen.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
 
     async def close(self) -> None:
         """Kill it, see it end, and let go of it."""

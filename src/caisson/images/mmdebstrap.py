@@ -136,14 +136,11 @@ async def _terminate(process: Process) -> None:
 
     Asked alone, it would wait for what it started, which would not know of it.
     """
-    with suppress(ProcessLookupError, TimeoutError):
-        if not process.ended:
-            os.killpg(process.pid, signal.SIGTERM)
-            async with asyncio.timeout(TERMINATE_S):
-                await process.wait()
-    with suppress(ProcessLookupError):
-        if not process.ended:
-            os.killpg(process.pid, signal.SIGKILL)
+    process.signal_group(signal.SIGTERM)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(TERMINATE_S):
+            await process.wait()
+    process.signal_group(signal.SIGKILL)
 
 
 def _why(lines: deque[str], code: int) -> str:

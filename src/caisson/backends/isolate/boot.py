@@ -122,6 +122,7 @@ def _launch(
                 stdout=stdout,
                 stderr=stderr,
                 pass_fds=[info_write, seccomp, *namespaces],
+                own_group=True,
             )
         except CommandFailed:
             os.close(info_fd)

@@ -122,7 +122,7 @@ class QemuVmm:
             command = qemu_arguments(config, self._engine, fds, shared=shared, incoming=incoming)
             kvm = self.acceleration is Acceleration.KVM
             chain = jailed(command, uid=home.uid, gid=_kvm_group() if kvm else None, kvm=kvm, info_fd=info_write)
-            outer = start(chain, stderr=stderr_write, pass_fds=(*fds.all(), info_write))
+            outer = start(chain, stderr=stderr_write, pass_fds=(*fds.all(), info_write), own_group=True)
         except (OSError, CommandFailed) as error:
             raise VmmError(f"QEMU could not be started: {error}") from error
         finally:

@@ -123,7 +123,7 @@ class FirecrackerVmm:
                 chain = command_line(
                     programs, id=home.id, home=home.folder, uid=uid, netns=netns, binds=binds, info_fd=info_write
                 )
-                outer = start(chain, stdout=output_write, stderr=output_write, pass_fds=(info_write,))
+                outer = start(chain, stdout=output_write, stderr=output_write, pass_fds=(info_write,), own_group=True)
             except BaseException:
                 os.close(info_fd)
                 raise
