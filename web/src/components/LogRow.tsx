@@ -26,7 +26,7 @@ export const LogRow = memo(function LogRow(props: LogRowProps) {
     <div
       data-testid="log-line"
       data-seq={number}
-      className={`absolute left-0 flex min-w-full ${wrap ? "w-full" : ""} ${current ? "bg-warn/20" : isError ? "bg-bad/6" : ""}`}
+      className={`absolute left-0 flex min-w-[max(100%,var(--widest,0px))] ${wrap ? "w-full" : ""} ${current ? "bg-warn/20" : isError ? "bg-bad/6" : ""}`}
       style={{ transform: `translateY(${top}px)`, height }}
     >
       <span className="tabular w-[7ch] shrink-0 pr-2 text-right text-faint select-none">{number}</span>
@@ -72,6 +72,10 @@ function styleOf(piece: Piece): CSSProperties | undefined {
   const style: CSSProperties = {};
   if (piece.color) style.color = colorOf(piece.color);
   if (piece.background) style.backgroundColor = `color-mix(in srgb, ${colorOf(piece.background)} 35%, transparent)`;
+  if (piece.inverse) {
+    style.color = "var(--ground)";
+    style.backgroundColor = piece.color ? colorOf(piece.color) : "var(--ink)";
+  }
   if (piece.bold) style.fontWeight = 700;
   if (piece.dim) style.opacity = 0.75;
   if (piece.italic) style.fontStyle = "italic";

@@ -31,54 +31,56 @@ export function LogTools({ log, workloadId, search, paused, following, wrap, tim
     save(`${workloadId}.log`, [await answer.blob()], "text/plain");
   };
   return (
-    <div className="flex min-h-[38px] flex-wrap items-center gap-0.5 border-b border-line px-2 py-1">
-      <State log={log} />
-      <span className="ml-auto sm:hidden" />
-      <div className="order-last flex w-full items-center gap-0.5 sm:order-none sm:ml-auto sm:w-auto sm:max-w-96 sm:min-w-20 sm:flex-1">
-        <span className="relative flex min-w-0 flex-1 items-center">
-          <Icon name="search" size={14} className="pointer-events-none absolute left-2 text-faint" />
-          <input
-            type="search"
-            aria-label="Search the log"
-            placeholder="Search"
-            data-testid="log-search"
-            value={search.text}
-            onChange={(event) => search.set(event.target.value)}
-            onKeyDown={(event) => {
-              if (event.key === "Enter") search.to(event.shiftKey ? -1 : 1);
-              else if (event.key === "Escape") search.set("");
-            }}
-            className="field !min-h-[28px] pl-7 text-[13px]"
-          />
-        </span>
-        {search.text ? (
-          <>
-            <span data-testid="log-matches" role="status" className="tabular px-1 text-xs whitespace-nowrap text-muted">
-              {search.count === 0 ? (search.searching ? "…" : "none") : `${count(search.at + 1)} of ${count(search.count)}${search.searching ? "…" : ""}`}
-            </span>
-            <Button look="quiet" icon="up" aria-label="Previous match" title="Previous match (Shift-Enter)" onClick={() => search.to(-1)} />
-            <Button look="quiet" icon="down" aria-label="Next match" title="Next match (Enter)" onClick={() => search.to(1)} />
-          </>
-        ) : null}
+    <div className="@container border-b border-line">
+      <div className="flex min-h-[38px] flex-wrap items-center gap-0.5 px-2 py-1">
+        <State log={log} />
+        <span className="ml-auto @2xl:hidden" />
+        <div className="order-last flex w-full items-center gap-0.5 @2xl:order-none @2xl:ml-auto @2xl:w-auto @2xl:max-w-96 @2xl:flex-1">
+          <span className="relative flex min-w-0 flex-1 items-center">
+            <Icon name="search" size={14} className="pointer-events-none absolute left-2 text-faint" />
+            <input
+              type="search"
+              aria-label="Search the log"
+              placeholder="Search"
+              data-testid="log-search"
+              value={search.text}
+              onChange={(event) => search.set(event.target.value)}
+              onKeyDown={(event) => {
+                if (event.key === "Enter") search.to(event.shiftKey ? -1 : 1);
+                else if (event.key === "Escape") search.set("");
+              }}
+              className="field !min-h-[28px] pl-7 text-[13px]"
+            />
+          </span>
+          {search.text ? (
+            <>
+              <span data-testid="log-matches" role="status" className="tabular px-1 text-xs whitespace-nowrap text-muted">
+                {search.count === 0 ? (search.searching ? "…" : "none") : `${count(search.at + 1)} of ${count(search.count)}${search.searching ? "…" : ""}`}
+              </span>
+              <Button look="quiet" icon="up" aria-label="Previous match" title="Previous match (Shift-Enter)" onClick={() => search.to(-1)} />
+              <Button look="quiet" icon="down" aria-label="Next match" title="Next match (Enter)" onClick={() => search.to(1)} />
+            </>
+          ) : null}
+        </div>
+        {over && !paused.on ? null : (
+          <Button
+            look={paused.on ? "primary" : "quiet"}
+            icon={paused.on ? "play" : "pause"}
+            testId="log-pause"
+            aria-pressed={paused.on}
+            aria-label={paused.on ? `Resume, ${paused.waiting} lines wait` : "Pause"}
+            title={paused.on ? "Resume" : "Pause"}
+            onClick={paused.toggle}
+          >
+            {paused.on && paused.waiting > 0 ? <span data-testid="log-waiting">{count(paused.waiting)}</span> : undefined}
+          </Button>
+        )}
+        <Toggle on={following.on} label="Follow the end" icon="end" testId="log-follow" onClick={() => following.set(!following.on)} />
+        <Toggle on={wrap.on} label="Fold long lines" icon="wrap" testId="log-wrap" onClick={wrap.toggle} />
+        <Toggle on={times.on} label="Show times" icon="clock" testId="log-times" onClick={times.toggle} />
+        <CopyButton label="Copy the log" testId="log-copy" text={() => log.store.slice(0, log.store.length)} />
+        <Button look="quiet" icon="download" aria-label="Download the log" title="Download the log" testId="log-download" onClick={() => void download()} />
       </div>
-      {over && !paused.on ? null : (
-        <Button
-          look={paused.on ? "primary" : "quiet"}
-          icon={paused.on ? "play" : "pause"}
-          testId="log-pause"
-          aria-pressed={paused.on}
-          aria-label={paused.on ? `Resume, ${paused.waiting} lines wait` : "Pause"}
-          title={paused.on ? "Resume" : "Pause"}
-          onClick={paused.toggle}
-        >
-          {paused.on && paused.waiting > 0 ? <span data-testid="log-waiting">{count(paused.waiting)}</span> : undefined}
-        </Button>
-      )}
-      <Toggle on={following.on} label="Follow the end" icon="end" testId="log-follow" onClick={() => following.set(!following.on)} />
-      <Toggle on={wrap.on} label="Fold long lines" icon="wrap" testId="log-wrap" onClick={wrap.toggle} />
-      <Toggle on={times.on} label="Show times" icon="clock" testId="log-times" onClick={times.toggle} />
-      <CopyButton label="Copy the log" testId="log-copy" text={() => log.store.slice(0, log.store.length)} />
-      <Button look="quiet" icon="download" aria-label="Download the log" title="Download the log" testId="log-download" onClick={() => void download()} />
     </div>
   );
 }

@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState, useSyncExternalStore, type CSSProperties } from "react";
 
 import type { LogStream } from "@/api/logs";
 import { stripAnsi } from "@/lib/ansi";
@@ -11,6 +11,8 @@ import { LogTools } from "./LogTools";
 
 const ROW_PX = 19;
 const SPARE_ROWS = 12;
+/** How many characters the button beside a line is wide. */
+const BESIDE_TEXT = 9;
 const KEPT = "caisson.log.";
 
 export interface LogViewProps {
@@ -70,7 +72,10 @@ export function LogView({ log, workloadId, spots, onSpot, className = "" }: LogV
   const tall = contentPx(geometry);
 
   const scrollTo = useCallback((top: number) => {
-    if (view.current) view.current.scrollTop = top;
+    if (!view.current) return;
+    view.current.scrollTop = top;
+    // Told at once: the event comes a frame later, and by then a log that grows fast would have shown nothing.
+    setScrollTop(view.current.scrollTop);
   }, []);
 
   useLayoutEffect(() => {
@@ -98,10 +103,13 @@ export function LogView({ log, workloadId, spots, onSpot, className = "" }: LogV
   const to = Math.min(length, lineAt(Math.ceil(first + size.height / ROW_PX) + SPARE_ROWS) + 1);
   const needle = search.toLowerCase();
   const visible = [];
+  let widest = 0;
   for (let line = from; line < to; line++) {
     const row = rowOf(line);
     const text = store.text(line);
-    const spot = spots?.(stripAnsi(text))[0];
+    const plain = stripAnsi(text);
+    const spot = spots?.(plain)[0];
+    if (!wrap) widest = Math.max(widest, width(plain.slice(0, 10_000)) + (spot ? BESIDE_TEXT : 0));
     visible.push(
       <LogRow
         key={line}
@@ -142,7 +150,7 @@ export function LogView({ log, workloadId, spots, onSpot, className = "" }: LogV
       >
         <span ref={probe} aria-hidden="true" className="invisible absolute">0123456789</span>
         {length === 0 ? <Nothing log={log} /> : null}
-        <div className={wrap ? "relative w-full overflow-hidden" : "relative w-max min-w-full"} style={{ height: tall }}>
+        <div className={wrap ? "relative w-full overflow-hidden" : "relative w-max min-w-full"} style={{ height: tall, "--widest": `${widest + (times ? 24 : 11)}ch` } as CSSProperties}>
           {visible}
         </div>
       </div>

@@ -28,3 +28,7 @@ test("nothing a program writes reaches a style but names from a list and numbers
     expect(parseAnsi(hostile).every((piece) => piece.color === undefined || /^#[0-9a-f]{6}$/.test(piece.color))).toBe(true);
   }
 });
+
+test("what is shown the other way round is, until it is not", () => {
+  expect(parseAnsi(`${ESC}[7mx${ESC}[27my`)).toEqual([{ text: "x", inverse: true }, { text: "y", inverse: undefined }]);
+});

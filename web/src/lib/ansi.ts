@@ -7,6 +7,7 @@ export interface Piece {
   dim?: boolean;
   italic?: boolean;
   underline?: boolean;
+  inverse?: boolean;
 }
 
 const ESC = "\u001b";
@@ -57,9 +58,11 @@ function applied(before: Style, parameters: string): Style {
     else if (code === 2) style.dim = true;
     else if (code === 3) style.italic = true;
     else if (code === 4) style.underline = true;
+    else if (code === 7) style.inverse = true;
     else if (code === 22) style.bold = style.dim = undefined;
     else if (code === 23) style.italic = undefined;
     else if (code === 24) style.underline = undefined;
+    else if (code === 27) style.inverse = undefined;
     else if (code === 39) style.color = undefined;
     else if (code === 49) style.background = undefined;
     else if (code >= 30 && code <= 37) style.color = NAMES[code - 30];
