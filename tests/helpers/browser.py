@@ -88,7 +88,11 @@ class Window:
         entry = next(iter(files), "")
         draft: dict[str, Any] = {"runtime": runtime, "files": files, "entrypoint": entry, "open": entry, **settings}
         self.page.goto("/nodes")
-        self.page.evaluate("draft => localStorage.setItem('caisson.draft', JSON.stringify(draft))", draft)
+        self.page.evaluate(
+            "draft => { for (const store of [localStorage, sessionStorage])"
+            " store.setItem('caisson.draft', JSON.stringify(draft)); }",
+            draft,
+        )
         self.page.goto("/new")
 
     def log_text(self) -> str:

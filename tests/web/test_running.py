@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from playwright.sync_api import expect
 
 from caisson.images.catalog import Catalog
 from tests.helpers.browser import Open, Window
@@ -217,6 +218,91 @@ def test_a_trace_in_the_log_marks_its_line_and_leads_there(web: Window) -> None:
     web.page.locator(".cm-lintRange-warning", has_text="noted").wait_for()
 
 
+def test_each_mistake_of_a_compiler_is_marked_where_it_is_and_its_file_says_so(web: Window) -> None:
+    """As when it counts bytes and not characters, and names two places in one line."""
+    bad = 'package util\n\nfunc F() int { a := "äöü"; return a }\nvar x, y int = "", ""\n'
+    main = 'package main\n\nimport "example.com/demo/util"\n\nfunc main() { util.F() }\n'
+    mod = "module example.com/demo\n\ngo 1.24\n"
+    said = (
+        "util/util.go:3:37: cannot use a as int value\n"
+        'util/util.go:4:16: cannot use "" as int value\nutil/util.go:4:20: cannot use "" as int value\n'
+    )
+    # What a compiler says, without one: it needs an image that is not on every machine.
+    web.draft(
+        {
+            "main.ts": f"console.error({said!r}); process.exit(1);",
+            "main.go": main,
+            "go.mod": mod,
+            "util/util.go": bad,
+        }
+    )
+    web("run").click()
+    web.until("result", status="failed")
+    named = web.page.locator('[data-testid="tab"][data-path="util/util.go"]')
+    expect(named).to_contain_text("named by the last run")
+    expect(web.page.locator('[data-testid="tab"][data-path="main.go"]')).not_to_contain_text("named")
+    web.page.locator('[data-testid="log-line"]', has_text="3:37").get_by_text("util.go").first.click()
+    marked = web.page.locator(".cm-lintRange-error")
+    expect(marked).to_have_text(["a }", '"", ', '""'])
+
+
+def test_what_ran_last_stays_while_the_next_cannot_be_sent(web: Window) -> None:
+    workload = web.run({"main.ts": "console.log('here')"})
+    web.until("result", status="completed")
+    web.page.route("**/v1/workloads/async", lambda route: route.abort("connectionrefused"))
+    web("run").click()
+    web("refusal").get_by_text("does not answer").wait_for()
+    web.until("result", workload=workload)
+    web.page.get_by_text("here", exact=True).wait_for()
+
+
+def test_a_log_that_grows_fast_is_seen_all_the_time(web: Window) -> None:
+    web.run({"main.ts": "for (let i = 0; ; i++) console.log(`line ${i}`);"}, timeoutS="60")
+    web.until_lines(1000)
+    fewest = web.page.evaluate(
+        """async () => {
+          const view = document.querySelector('[data-testid=log-scroll]').getBoundingClientRect();
+          const seen = () => [...document.querySelectorAll('[data-testid=log-line]')]
+            .map((line) => line.getBoundingClientRect())
+            .filter((line) => line.bottom > view.top && line.top < view.bottom).length;
+          let fewest = Infinity;
+          for (let frame = 0; frame < 60; frame++) {
+            await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+            fewest = Math.min(fewest, seen());
+          }
+          return fewest;
+        }"""
+    )
+    web("result-kill").click()
+    assert fewest > 5
+
+
+def test_what_is_wrong_is_brought_to_light_when_it_is_to_be_run(web: Window) -> None:
+    web.draft({"main.ts": "1"}, memMb="8")
+    web("run").click()
+    expect(web("field-memMb")).to_be_focused()
+    web.page.get_by_text("A whole number from 16").wait_for()
+    assert web("result").count() == 0
+
+
+def test_two_tabs_keep_a_draft_each_and_the_last_one_changed_is_for_the_next(web: Window) -> None:
+    web.draft({"main.ts": "// one"})
+    web.page.locator(".cm-content", has_text="one").wait_for()
+    other = web.context.new_page()
+    other.goto("/new")
+    other.locator(".cm-content").click()
+    other.keyboard.press("Control+a")
+    other.keyboard.type("// two")
+    other.goto("/nodes")
+    other.close()
+    web.page.reload()
+    web.page.locator(".cm-content", has_text="one").wait_for()
+    web.open("/nodes")
+    third = web.context.new_page()
+    third.goto("/new")
+    third.locator(".cm-content", has_text="two").wait_for()
+
+
 def test_a_draft_survives_a_reload_and_tells_of_wrong_input(web: Window) -> None:
     web.open("/new")
     web.page.locator(".cm-content").click()
@@ -248,6 +334,53 @@ def test_files_are_made_renamed_and_thrown_away(web: Window) -> None:
     renamed.press("Delete")
     renamed.wait_for(state="detached")
     assert web("file").count() == 1
+
+
+def test_what_is_thrown_away_or_replaced_can_be_had_again(web: Window, tmp_path: Path) -> None:
+    web.draft({"main.ts": "// mine", "lib/a.ts": "// a", "lib/b.ts": "// b"})
+    folder = web("folder").get_by_role("button").first
+    folder.focus()
+    folder.press("Delete")
+    expect(web("file")).to_have_count(1)
+    web("undo").click()
+    expect(web("file")).to_have_count(3)
+    (tmp_path / "main.ts").write_text("// theirs")
+    web("file-input").set_input_files(tmp_path / "main.ts")
+    web("lost").get_by_text("main.ts was replaced").wait_for()
+    web.page.locator(".cm-content", has_text="theirs").wait_for()
+    web("undo").click()
+    web.page.locator('[data-testid="tab"][data-path="main.ts"]').click()
+    web.page.locator(".cm-content", has_text="mine").wait_for()
+    web("example").select_option("python")
+    web("lost").wait_for()
+    web("undo").click()
+    web.page.locator(".cm-content", has_text="mine").wait_for()
+
+
+def test_names_that_cannot_be_are_refused_and_the_keyboard_stays_in_the_list(web: Window) -> None:
+    web.draft({"main.ts": "1", "lib/a.ts": "2"})
+    keyboard = web.page.keyboard
+    file = web.page.locator('[data-testid="file"][data-path="lib/a.ts"]')
+    file.focus()
+    for wrong, why in (("main.ts", "already"), ("main.ts/x", "is a file"), ("../x", "within the project")):
+        if web("file-name").count() == 0:
+            keyboard.press("F2")
+        web("file-name").fill(wrong)
+        keyboard.press("Enter")
+        web("file-name-mistake").get_by_text(why).wait_for()
+    keyboard.press("Escape")
+    expect(file).to_be_focused()
+    folder = web("folder").get_by_role("button").first
+    folder.focus()
+    keyboard.press("F2")
+    web("file-name").fill("constructor")
+    keyboard.press("Enter")
+    moved = web.page.locator('[data-testid="file"][data-path="constructor/a.ts"]')
+    moved.wait_for()
+    expect(folder).to_be_focused()
+    moved.focus()
+    keyboard.press("Delete")
+    expect(web.page.locator('[data-testid="file"][data-path="main.ts"]')).to_be_focused()
 
 
 def test_files_and_folders_are_dropped_into_the_list_and_moved_by_dragging(web: Window, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-import { useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
 import type { Draft } from "@/lib/draft";
 import { PLAIN } from "@/lib/draft";
@@ -8,16 +8,35 @@ import { Labelled, Select, Tabs } from "./ui";
 
 type Part = "input" | "environment" | "limits" | "network" | "labels" | "code";
 
+const PARTS: readonly [Part, readonly (keyof Draft)[]][] = [
+  ["input", ["input"]],
+  ["environment", ["env"]],
+  ["limits", ["cpus", "memMb", "diskMb", "timeoutS", "maxOutputMb"]],
+  ["network", ["allow"]],
+  ["labels", ["labels"]],
+];
+
 export interface SpecFieldsProps {
   draft: Draft;
   mistakes: Mistakes;
   change: (changes: Partial<Draft>) => void;
   snippets: React.ReactNode;
+  /** Another number brings what is wrong to light, and the keyboard to it. */
+  reveal: number;
 }
 
 /** Everything about a workload but its code. */
-export function SpecFields({ draft, mistakes, change, snippets }: SpecFieldsProps) {
+export function SpecFields({ draft, mistakes, change, snippets, reveal }: SpecFieldsProps) {
   const [part, setPart] = useState<Part>("input");
+  const revealed = useRef(reveal);
+  useEffect(() => {
+    if (revealed.current === reveal) return undefined;
+    const wanted = PARTS.find(([, names]) => names.some((name) => mistakes[name] !== undefined))?.[0] ?? part;
+    if (wanted !== part && mistakes.image === undefined) return setPart(wanted);
+    revealed.current = reveal;
+    document.querySelector<HTMLElement>("#main [aria-invalid=true]")?.focus();
+    return undefined;
+  }, [reveal, part, mistakes]);
   const set = (...names: (keyof Draft)[]) => names.some((name) => draft[name] !== PLAIN[name as keyof typeof PLAIN]);
   const wrong = (...names: (keyof Draft)[]) => names.some((name) => mistakes[name] !== undefined);
   const title = (text: string, ...names: (keyof Draft)[]) => (wrong(...names) ? <span className="text-bad">{text} !</span> : text);

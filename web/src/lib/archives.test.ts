@@ -29,6 +29,7 @@ test("names that lead out are left out", () => {
   expect(cleanPath("/etc//passwd")).toBe("etc/passwd");
   expect(cleanPath("a\\b")).toBe("a/b");
   expect(cleanPath("")).toBeNull();
+  expect(cleanPath("__proto__")).toBeNull();
 });
 
 test("what is no archive is said to be none", async () => {
@@ -43,6 +44,10 @@ test("a zip is read, stored and deflated", async () => {
 test("one folder around everything is taken off", () => {
   expect(withoutCommonFolder({ "p/a": "1", "p/b/c": "2" })).toEqual({ a: "1", "b/c": "2" });
   expect(withoutCommonFolder({ "p/a": "1", q: "2" })).toEqual({ "p/a": "1", q: "2" });
+});
+
+test("what macOS adds is left out", () => {
+  expect(withoutCommonFolder({ "__MACOSX/p/._a": "1", "p/.DS_Store": "2", "p/a": "3" })).toEqual({ a: "3" });
 });
 
 test("bytes are text only if they are", () => {

@@ -49,7 +49,10 @@ export const PLAIN: Omit<Draft, "runtime" | "files" | "entrypoint" | "open"> = {
 const KEY = "caisson.draft";
 const MOST_CHARACTERS = 4_000_000;
 
-/** Keeps the draft for the next visit. False if it is too large for that. */
+/**
+ * Keeps the draft for the next visit: for this tab, which may not lose it to another one, and for the next new tab.
+ * False if it is too large for that.
+ */
 export function keepDraft(draft: Draft): boolean {
   const files = Object.fromEntries(
     Object.entries(draft.files).map(([name, content]) => [
@@ -60,6 +63,7 @@ export function keepDraft(draft: Draft): boolean {
   const text = JSON.stringify({ ...draft, files });
   try {
     if (text.length > MOST_CHARACTERS) return false;
+    sessionStorage.setItem(KEY, text);
     localStorage.setItem(KEY, text);
     return true;
   } catch {
@@ -69,7 +73,7 @@ export function keepDraft(draft: Draft): boolean {
 
 export function keptDraft(): Draft | null {
   try {
-    const kept = JSON.parse(localStorage.getItem(KEY) ?? "null") as (Draft & { files: unknown }) | null;
+    const kept = JSON.parse(sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? "null") as (Draft & { files: unknown }) | null;
     if (!kept || typeof kept.files !== "object" || kept.files === null) return null;
     const files: Files = {};
     for (const [name, content] of Object.entries(kept.files as Record<string, unknown>)) {
@@ -83,5 +87,6 @@ export function keptDraft(): Draft | null {
 }
 
 export function forgetDraft(): void {
+  sessionStorage.removeItem(KEY);
   localStorage.removeItem(KEY);
 }

@@ -11,8 +11,12 @@ export async function filesOf(file: File, path: string): Promise<Files> {
   return clean ? { [clean]: fromBytes(bytes) } : {};
 }
 
+/** What macOS puts into archives and folders beside what is in them. */
+const OF_THE_SYSTEM = /(?:^|\/)(?:__MACOSX\/|\.DS_Store$)/;
+
 /** Archives often hold one folder with everything in it; what counts is what is in that. */
-export function withoutCommonFolder(files: Files): Files {
+export function withoutCommonFolder(all: Files): Files {
+  const files = Object.fromEntries(Object.entries(all).filter(([name]) => !OF_THE_SYSTEM.test(name)));
   const names = Object.keys(files);
   const folder = names[0]?.includes("/") ? `${names[0].split("/")[0]}/` : null;
   if (folder === null || !names.every((name) => name.startsWith(folder))) return files;

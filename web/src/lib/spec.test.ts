@@ -5,7 +5,8 @@ import { requestBody } from "@/api/queries";
 import { draftOfSpec } from "./draftOfSpec";
 import { EXAMPLES } from "./examples";
 import { asCommand, asCurl, asPython, asPythonValue, shellQuote } from "./snippets";
-import { buildSpec, jsonMistake, runtimeOf } from "./spec";
+import { nameMistake, renamed } from "./names";
+import { buildSpec, faultIn, jsonMistake, runtimeOf } from "./spec";
 import { draftOf, likelyEntry, withFiles } from "./useDraft";
 
 const [PYTHON] = EXAMPLES;
@@ -52,6 +53,33 @@ test("a mistake in JSON tells where it is", () => {
   }
 });
 
+test.each([
+  ['{"a":', 5],
+  ["nope", 0],
+  ["[1, 2,]", 6],
+  ['{"a": tru}', 6],
+  ["[01]", 1],
+  ['"ab\\x"', 0],
+  ['{"a": [1, {"b": null}], "c": -1.5e3} x', 37],
+])("%s stops being JSON at %d", (text, at) => {
+  expect(faultIn(text)).toBe(at);
+});
+
+test("a file or folder takes a name that is free, and nothing else", () => {
+  const names = ["main.py", "lib/a.py", "lib/deep/b.py", "data/a.py"];
+  expect(nameMistake(names, null, "lib/c.py")).toBeNull();
+  expect(nameMistake(names, null, "constructor")).toBeNull();
+  expect(nameMistake(names, "lib", "lib/more")).toBeNull();
+  expect(renamed("lib/deep/b.py", "lib", "lib/more")).toBe("lib/more/deep/b.py");
+  expect(renamed("library.py", "lib", "x")).toBe("library.py");
+  expect(nameMistake(names, "lib/a.py", "main.py")).toBe("There is a main.py already.");
+  expect(nameMistake(names, "lib", "data")).toBe("There is a data/a.py already.");
+  expect(nameMistake(names, null, "main.py/x.py")).toBe("main.py is a file.");
+  expect(nameMistake(names, null, "lib")).toBe("lib is a folder.");
+  expect(nameMistake(names, null, "../x")).not.toBeNull();
+  expect(nameMistake(names, null, "ä".repeat(128))).toContain("255 bytes");
+});
+
 test("files from outside replace an example and join a draft", () => {
   const added = { "README.md": "x", "src/app.go": "package main", "main.go": "package main" };
   expect(withFiles(draft, added)).toMatchObject({ runtime: "go", entrypoint: "main.go", files: added });
@@ -69,5 +97,14 @@ test("snippets quote what shells and Python would read otherwise", () => {
   expect(asCommand({ ...spec, code: undefined, files: { "main.ts": "1", "x.ts": "2" } }, "", null)).toContain("caisson run \\\n  project.tar.gz");
   expect(asCommand(spec, "http://127.0.0.1:8080", null)).toContain("--env 'A=b c'");
   expect(asPython(spec, "http://h", null)).toContain('runtime="python",');
+  expect(asCurl(spec, "http://h", "p.tar.gz", true)).toContain('-H "Authorization: Bearer $CAISSON_API_KEY"');
+  expect(asCurl({ ...spec, args: ["a;b"] }, "http://h", "p.tar.gz")).toContain("--form-string 'spec={");
+  const whole = buildSpec({ ...draft, input: "", stdin: "it's", diskMb: "64", args: "-x" }).spec;
+  expect(asCommand(whole, "http://127.0.0.1:8080", null)).toBe("printf %s 'it'\\''s' | caisson run --stdin \\\n  main.py \\\n  --disk 64m \\\n  -- -x");
+  const image = { runtime: "oci" as const, image: "i", args: ["-x"], command: ["sh"] };
+  expect(asCommand(image, "http://127.0.0.1:8080", null)).toContain("--arg=-x \\\n  -- sh");
+  expect(asPythonValue('a\nsay "x"', 0)).toBe('"a\\nsay \\"x\\""');
+  expect(asPythonValue("a\r\nb", 0)).toBe('"a\\r\\nb"');
+  expect(asPythonValue("a\nb", 0)).toBe('"""\\\na\nb"""');
   expect(asPythonValue({ a: [true, null, 'x"y'] }, 0)).toBe('{\n    "a": [True, None, "x\\"y"],\n}');
 });

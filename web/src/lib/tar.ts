@@ -120,10 +120,11 @@ function paxPath(content: Uint8Array): string | null {
   return found?.[1] ?? null;
 }
 
-/** A relative path without `.` and empty parts; null where it would lead out. */
+/** A relative path without `.` and empty parts; null where it would lead out, and for the one name no object can have. */
 export function cleanPath(path: string): string | null {
   const parts = path.replaceAll("\\", "/").split("/").filter((part) => part !== "" && part !== ".");
-  return parts.length === 0 || parts.includes("..") || path.includes("\0") ? null : parts.join("/");
+  const clean = parts.join("/");
+  return clean === "" || clean === "__proto__" || parts.includes("..") || path.includes("\0") ? null : clean;
 }
 
 export async function gzip(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {

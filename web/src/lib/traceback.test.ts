@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
 import { LogStore } from "./logstore";
-import { lastLines, markers, spotsIn } from "./traceback";
+import { lastLines, markers, offsetIn, spotsIn } from "./traceback";
 
 const KNOWN = new Set(["main.py", "lib/util.py", "main.ts", "main.go", "main.sh"]);
 
@@ -31,6 +31,26 @@ test("a log has markers too, and what the error itself says of a place comes fir
   for (const [seq, line] of ["begun", "\u001b[31mTypeError: no\u001b[0m", "    at \u001b[36mmain.ts\u001b[39m:2:5"].entries()) log.add({ seq, line, stream: "stderr", ts: "2026-11-24T00:00:00Z" });
   expect(markers(lastLines(log), KNOWN)).toMatchObject([{ path: "main.ts", line: 2, column: 5, message: "TypeError: no" }]);
   expect(markers(["no at main.ts:2:5", ...lastLines(log)], KNOWN)).toMatchObject([{ path: "main.ts", line: 2, message: "no at main.ts:2:5" }]);
+});
+
+test("each place of a line is marked, and what Go says before a trace", () => {
+  const two = "./main.go:6:17: cannot use 3\n./main.go:6:35: cannot use 4";
+  expect(markers([two], KNOWN)).toMatchObject([{ line: 6, column: 17 }, { line: 6, column: 35 }]);
+  const panic = "panic: index out of range\n\ngoroutine 1 [running]:\nmain.main()\n\t./main.go:9 +0x56";
+  expect(markers([panic], KNOWN)).toMatchObject([{ line: 9, message: "panic: index out of range" }]);
+});
+
+test("a place without words has those of the line that says what is wrong", () => {
+  const built = 'main.ts:2:13\n      2 │   const a = ;\n        ╵             ^\n\nSyntaxError: Unexpected ";"';
+  expect(markers([built], KNOWN)).toMatchObject([{ line: 2, column: 13, message: 'SyntaxError: Unexpected ";"' }]);
+});
+
+test("a column of Go counts bytes", () => {
+  const spot = { path: "main.go", line: 1, column: 24, message: "" };
+  expect(offsetIn('\tx := "äöü"; return x', spot)).toBe(20);
+  expect(offsetIn('s := "😀"; x', { ...spot, column: 13 })).toBe(10);
+  expect(offsetIn('x := "äöü"', { ...spot, path: "main.ts", column: 9 })).toBe(8);
+  expect(offsetIn("short", spot)).toBe(5);
 });
 
 // In a time that grew with the square of a line's length, these took two minutes.

@@ -51,6 +51,19 @@ function matching(path: string, known: ReadonlySet<string>): string | null {
   return null;
 }
 
+/** Where in its line a place is. Go counts bytes, the others count as JavaScript does. */
+export function offsetIn(line: string, { path, column }: Spot): number {
+  const wanted = Math.max(0, (column ?? 1) - 1);
+  if (!path.endsWith(".go")) return Math.min(line.length, wanted);
+  let at = 0;
+  for (let bytes = 0; at < line.length && bytes < wanted; at++) {
+    const code = line.charCodeAt(at);
+    // Each half of a surrogate pair stands for two of its four bytes.
+    bytes += code < 0x80 ? 1 : code < 0x800 || (code >= 0xd800 && code < 0xe000) ? 2 : 3;
+  }
+  return at;
+}
+
 const LAST_LINES = 5_000;
 
 /** The end of a log, where a program says why it ended. */
@@ -58,7 +71,10 @@ export function* lastLines(log: LogStore): Generator<string> {
   for (let line = Math.max(0, log.length - LAST_LINES); line < log.length; line++) yield log.text(line);
 }
 
-const IS_ERROR = /^(?:Uncaught )?(?:\(in promise\) )?\w[\w.]*(?:Error|Exception|Interrupt|Exit)\b/;
+const IS_ERROR = /^(?:Uncaught )?(?:\(in promise\) )?\w[\w.]*(?:Error|Exception|Interrupt|Exit)\b|^(?:panic|fatal error): /;
+const FRAME = /^\s+at |^\t\S+\.go:\d+/;
+/** A place and nothing about it: what is wrong there stands in a line further down. */
+const BARE = /^(?:Uncaught )?\S+:\d+:\d+$/;
 
 /** Markers for the editor from everything a run said: the message of its error, and its log. */
 export function markers(texts: Iterable<string>, known: ReadonlySet<string>): Spot[] {
@@ -71,13 +87,13 @@ export function markers(texts: Iterable<string>, known: ReadonlySet<string>): Sp
       if (spots.length > 0) {
         last = spots;
       } else if (IS_ERROR.test(line)) {
-        // Python says what went wrong after the trace, JavaScript before it.
-        for (const spot of last) if (spot.path.endsWith(".py")) spot.message = line;
+        // Python says what went wrong after the trace, JavaScript and Go before it.
+        for (const spot of last) if (spot.path.endsWith(".py") || BARE.test(spot.message)) spot.message = line;
         header = line;
       }
       for (const spot of spots) {
-        if (header !== null && /^\s+at /.test(line)) spot.message = header;
-        const place = `${spot.path}:${spot.line}`;
+        if (header !== null && FRAME.test(line)) spot.message = header;
+        const place = `${spot.path}:${spot.line}:${spot.column ?? ""}`;
         if (!found.has(place)) found.set(place, spot);
       }
     }

@@ -4,7 +4,7 @@ import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState } fro
 import { ApiError } from "@/api/client";
 import { queryClient, specOf, submit, useWorkload, type Submission } from "@/api/queries";
 import { RUNTIMES, type Runtime } from "@/api/types";
-import { FileTree } from "@/components/FileTree";
+import { FileTree, Named } from "@/components/FileTree";
 import { Icon } from "@/components/Icon";
 import { IsolationPicker } from "@/components/IsolationPicker";
 import { ResultPanel } from "@/components/ResultPanel";
@@ -22,7 +22,7 @@ import { DOWNLOAD } from "@/lib/snippets";
 import { buildSpec, runtimeOf } from "@/lib/spec";
 import { gzip, packTar } from "@/lib/tar";
 import { lastLines, markers, spotsIn, type Spot } from "@/lib/traceback";
-import { draftOf, useDraft } from "@/lib/useDraft";
+import { draftOf, isExample, useDraft } from "@/lib/useDraft";
 
 const CodeEditor = lazy(() => import("@/components/editor/CodeEditor"));
 
@@ -41,11 +41,17 @@ export default function NewPage() {
   const [showMistakes, setShowMistakes] = useState(false);
   const built = useMemo(() => buildSpec(draft), [draft]);
   const names = useMemo(() => new Set(Object.keys(draft.files)), [draft.files]);
+  const [reveal, setReveal] = useState(0);
+  // It stays while the next one is sent, and if that cannot be sent.
+  const [ran, setRan] = useState<{ id: string; names: ReadonlySet<string> } | null>(null);
   const run = useMutation({
     mutationFn: (wish: Submission & { names: string[] }) => submit(wish),
-    onSuccess: (workload) => queryClient.setQueryData(["workload", workload.id], workload),
+    onSuccess: (workload, wish) => {
+      queryClient.setQueryData(["workload", workload.id], workload);
+      setRan({ id: workload.id, names: new Set(wish.names) });
+    },
   });
-  const runId = run.data?.id ?? null;
+  const runId = ran?.id ?? null;
   const { data: last } = useWorkload(runId);
   const isOci = draft.runtime === "oci";
   const result = useRef<HTMLElement>(null);
@@ -60,19 +66,26 @@ export default function NewPage() {
     if (!from) return;
     specOf(from).then(
       (spec) => {
-        goQuery({ from: null });
+        goQuery({ from: null }, { replace: true });
         if (lacksCode(spec)) setTrouble("Its code came as an archive, which the server does not keep. Everything else is here.");
         load(draftOfSpec(spec));
       },
-      (error: Error) => (goQuery({ from: null }), setTrouble(error.message)),
+      (error: Error) => (goQuery({ from: null }, { replace: true }), setTrouble(error.message)),
     );
   }, [from, load]);
 
+  const { mutate, reset } = run;
+  const { setLost } = actions;
   const start = useCallback(() => {
     setShowMistakes(true);
-    if (Object.keys(built.mistakes).length > 0) return;
-    run.mutate({ spec: built.spec, input: draft.input.trim() === "" ? null : draft.input.trim(), archive: built.archive, names: Object.keys(draft.files) });
-  }, [built, draft.files, draft.input, run]);
+    setLost(null);
+    if (Object.keys(built.mistakes).length > 0) {
+      reset();
+      setReveal((before) => before + 1);
+      return;
+    }
+    mutate({ spec: built.spec, input: draft.input.trim() === "" ? null : draft.input.trim(), archive: built.archive, names: Object.keys(draft.files) });
+  }, [built, draft.files, draft.input, mutate, reset, setLost]);
 
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
@@ -96,17 +109,18 @@ export default function NewPage() {
   // The files as they were run: a marker belongs to them, not to what they are renamed to since.
   const [log, setLog] = useState<LogStore | null>(null);
   const found = useMemo(
-    () => (runId === null ? [] : markers([...(last?.error ? [last.error.message] : []), ...(log?.id === runId ? lastLines(log) : [])], new Set(run.variables?.names))),
-    [runId, last?.error, log, run.variables],
+    () => (runId === null ? [] : markers([...(last?.error ? [last.error.message] : []), ...(log?.id === runId ? lastLines(log) : [])], ran?.names ?? new Set())),
+    [runId, last?.error, log, ran],
   );
+  const named = useMemo(() => new Set(found.map((spot) => spot.path)), [found]);
+  const failed = last?.status !== "completed";
   const receive = (coming: Promise<Record<string, string | Uint8Array<ArrayBuffer>>>) => {
     setTrouble(null);
     coming.then(actions.add, (error: Error) => setTrouble(`It cannot be read: ${error.message}`));
   };
   const download = async () => save(DOWNLOAD, [await gzip(packTar(draft.files, Math.floor(Date.now() / 1000)))], "application/gzip");
   const pickRuntime = (runtime: Runtime) => {
-    const untouched = EXAMPLES.some((example) => JSON.stringify(example.files) === JSON.stringify(draft.files));
-    if (untouched || Object.keys(draft.files).length === 0) load({ ...draftOf(exampleFor(runtime)), isolation: draft.isolation });
+    if (isExample(draft.files)) load({ ...draftOf(exampleFor(runtime)), isolation: draft.isolation });
     else change({ runtime });
   };
   const content = draft.files[draft.open];
@@ -136,6 +150,22 @@ export default function NewPage() {
       </div>
       <div className="space-y-2 empty:hidden">
         {trouble ? <Notice kind="warn" testId="trouble">{trouble}</Notice> : null}
+        {actions.lost ? (
+          <Notice kind="info" testId="lost">
+            {actions.lost.text}{" "}
+            <button
+              type="button"
+              data-testid="undo"
+              className="text-info underline"
+              onClick={() => {
+                if (actions.lost) change(actions.lost.back(draft));
+                setLost(null);
+              }}
+            >
+              Undo
+            </button>
+          </Notice>
+        ) : null}
         {actions.tooLarge ? <Notice kind="warn">These files are too large to be kept over a reload. Download them before you leave.</Notice> : null}
         {run.error ? (
           <Notice kind="bad" testId="refusal" title={run.error instanceof ApiError && !run.error.offline ? "The server refused it" : "It could not be sent"}>
@@ -163,6 +193,9 @@ export default function NewPage() {
                   files={draft.files}
                   open={draft.open}
                   entrypoint={draft.entrypoint}
+                  named={named}
+                  failed={failed}
+                  onTrouble={setTrouble}
                   onOpen={(open) => change({ open })}
                   onEntry={(entrypoint) => change({ entrypoint })}
                   onCreate={actions.create}
@@ -174,11 +207,11 @@ export default function NewPage() {
                 />
               </div>
               <div className="flex min-h-0 min-w-0 flex-col">
-                <FileTabs files={Object.keys(draft.files)} open={draft.open} entrypoint={draft.entrypoint} onOpen={(open) => change({ open })} />
+                <FileTabs files={Object.keys(draft.files)} open={draft.open} entrypoint={draft.entrypoint} named={named} failed={failed} onOpen={(open) => change({ open })} />
                 <div className="min-h-0 flex-1">
                   {typeof content === "string" ? (
                     <Suspense fallback={<Skeleton rows={5} />}>
-                      <CodeEditor path={draft.open} text={content} onChange={actions.edit} onRun={start} markers={found} failed={last?.status !== "completed"} target={target} label={`Text of ${draft.open}`} />
+                      <CodeEditor path={draft.open} text={content} onChange={actions.edit} onRun={start} markers={found} failed={failed} target={target} label={`Text of ${draft.open}`} />
                     </Suspense>
                   ) : content === undefined ? (
                     <Empty title="No file is open">Make one, or drop files, a folder, a tar.gz or a zip onto the list.</Empty>
@@ -189,7 +222,7 @@ export default function NewPage() {
               </div>
             </div>
           )}
-          <SpecFields draft={draft} mistakes={mistakes} change={change} snippets={<Snippets spec={built.spec} archive={built.archive !== null} />} />
+          <SpecFields draft={draft} mistakes={mistakes} change={change} reveal={reveal} snippets={<Snippets spec={built.spec} archive={built.archive !== null} />} />
         </div>
         <section ref={result} className="card flex min-h-96 min-w-0 scroll-mt-16 flex-col lg:sticky lg:top-4 lg:h-[calc(100dvh-9rem)]" aria-label="Result">
           {runId ? (
@@ -205,13 +238,27 @@ export default function NewPage() {
   );
 }
 
-function FileTabs({ files, open, entrypoint, onOpen }: { files: readonly string[]; open: string; entrypoint: string; onOpen: (path: string) => void }) {
+interface FileTabsProps {
+  files: readonly string[];
+  open: string;
+  entrypoint: string;
+  named: ReadonlySet<string>;
+  failed: boolean;
+  onOpen: (path: string) => void;
+}
+
+function FileTabs({ files, open, entrypoint, named, failed, onOpen }: FileTabsProps) {
+  const shown = useRef<HTMLButtonElement>(null);
+  useEffect(() => {
+    shown.current?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [open]);
   return (
     <div className="flex h-[37px] shrink-0 items-stretch overflow-x-auto border-b border-line" role="group" aria-label="Open files">
       {files.map((path) => (
         <button
           key={path}
           type="button"
+          ref={path === open ? shown : undefined}
           aria-pressed={path === open}
           data-testid="tab"
           data-path={path}
@@ -220,6 +267,7 @@ function FileTabs({ files, open, entrypoint, onOpen }: { files: readonly string[
         >
           {path === entrypoint ? <Icon name="play" size={11} className="text-accent" /> : null}
           {path}
+          {named.has(path) ? <Named failed={failed} /> : null}
         </button>
       ))}
     </div>

@@ -7,7 +7,7 @@ import { EditorState, Prec, type Extension } from "@codemirror/state";
 import { drawSelection, EditorView, highlightActiveLine, highlightActiveLineGutter, keymap, lineNumbers } from "@codemirror/view";
 import { useEffect, useRef } from "react";
 
-import type { Spot } from "@/lib/traceback";
+import { offsetIn, type Spot } from "@/lib/traceback";
 
 import { languageOf } from "./languages";
 import { editorTheme } from "./theme";
@@ -72,8 +72,9 @@ export default function CodeEditor({ path, text, onChange, onRun, markers, faile
     for (const spot of markers) {
       if (spot.path !== path || spot.line < 1 || spot.line > editor.state.doc.lines) continue;
       const line = editor.state.doc.line(spot.line);
-      const from = Math.min(line.to, line.from + Math.max(0, (spot.column ?? 1) - 1));
-      found.push({ from: spot.column ? from : line.from, to: line.to, severity: failed ? "error" : "warning", message: spot.message });
+      // What is missing at the end of a line is marked on its last character: nothing cannot be underlined.
+      const from = Math.max(line.from, Math.min(line.to - 1, line.from + offsetIn(line.text, spot)));
+      found.push({ from, to: line.to, severity: failed ? "error" : "warning", message: spot.message });
     }
     editor.dispatch(setDiagnostics(editor.state, found));
   }, [path, markers, failed]);
@@ -82,7 +83,7 @@ export default function CodeEditor({ path, text, onChange, onRun, markers, faile
     const editor = view.current;
     if (!editor || target?.path !== path || target.line > editor.state.doc.lines) return;
     const line = editor.state.doc.line(Math.max(1, target.line));
-    const at = Math.min(line.to, line.from + Math.max(0, (target.column ?? 1) - 1));
+    const at = line.from + offsetIn(line.text, target);
     editor.dispatch({ selection: { anchor: at }, effects: EditorView.scrollIntoView(at, { y: "center" }) });
     editor.focus();
   }, [path, target]);
