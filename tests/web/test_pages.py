@@ -150,6 +150,15 @@ def test_every_control_of_every_page_is_reached_with_the_keyboard_and_shows_it(
             assert web.page.evaluate(UNMET) == [], (path, key)
 
 
+def test_a_label_of_any_length_fits_on_the_page(web: Window, http: httpx2.Client) -> None:
+    spec = {"runtime": "node", "code": "0", "labels": {"long": "v" * 200}}
+    workload = http.post("/v1/workloads", json=spec).json()["id"]
+    web.page.set_viewport_size({"width": 390, "height": 820})
+    web.open(f"/workloads/{workload}")
+    web.page.get_by_text("long=v").wait_for()
+    assert web.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
 def test_the_page_for_new_workloads_is_used_without_a_mouse(web: Window) -> None:
     keyboard = web.page.keyboard
     web.draft({"main.ts": "export default () => 1"})
@@ -196,6 +205,42 @@ def test_filters_stand_in_the_address_and_pages_lead_on(web: Window, http: httpx
     assert "status=failed" in web.page.url
     web("filter-clear").click()
     assert "?" not in web.page.url
+
+
+def test_the_browser_goes_back_through_filters_and_pages(web: Window, http: httpx2.Client) -> None:
+    for _ in range(26):
+        http.post("/v1/workloads", json={"runtime": "node", "code": "0", "labels": {"back": "1"}})
+    web.open("/workloads")
+    web("filter-label").fill("back=1")
+    web("filter-label").press("Enter")
+    expect(web("total")).to_have_text("26")
+    web("older").click()
+    expect(web("workload-row")).to_have_count(1)
+    web.page.go_back()
+    expect(web("workload-row")).to_have_count(25)
+    web.page.go_forward()
+    expect(web("workload-row")).to_have_count(1)
+    web("newer").click()
+    expect(web("workload-row")).to_have_count(25)
+    for _ in range(3):
+        web.page.go_back()
+    expect(web("filter-label")).to_have_value("")
+
+
+def test_pages_are_there_when_the_server_is_not(web: Window) -> None:
+    """Also those that were not looked at before."""
+    pages = {"backends": "BackendsPage", "compare": "ComparePage", "workloads": "WorkloadsPage"}
+    web.open("/")
+    web.page.wait_for_function(
+        """names => { const there = performance.getEntriesByType('resource').map((one) => one.name);
+          return names.every((name) => there.some((one) => one.includes(name) && one.endsWith('.js'))); }""",
+        arg=list(pages.values()),
+    )
+    web.page.route("**/*", lambda route: route.abort("connectionrefused"))
+    for page in pages:
+        web(f"nav-{page}").click()
+        web.page.get_by_role("heading", level=1).wait_for()
+        assert web("page-error").count() == 0
 
 
 def test_what_the_server_has_not_said_is_not_claimed(web: Window) -> None:
@@ -289,12 +334,16 @@ def test_a_comparison_shows_its_figures_and_gives_them_out(web: Window) -> None:
     web("nav-compare").click()
     web("compare-what").select_option("draft")
     web("compare-runs").fill("2")
+    web("compare-clients").fill("none")
+    web("compare-start").click()
+    web("compare").get_by_text("1 to 64").wait_for()
     web("compare-clients").fill("1")
     web("compare-start").click()
     web.page.locator('[data-testid="benchmark"]').wait_for()
     web.page.locator('[data-testid="benchmark"][data-status="completed"]').wait_for(timeout=150_000)
     web("measure-round_trip").first.wait_for()
     assert "caisson bench" in web("benchmark").inner_text()
+    assert web("compare-runs").input_value() == "2"
     for test_id, begin in (("export-csv", "benchmark,program"), ("export-json", "{")):
         with web.page.expect_download() as download:
             web(test_id).click()
@@ -328,4 +377,14 @@ def test_where_keys_are_needed_the_page_asks_for_one(
     web.page.reload()
     web("node").wait_for()
     web("key-forget").click()
-    web("key-form").wait_for()
+    web("key").fill(made.stdout.strip())
+    web("key").press("Enter")
+    web("node").wait_for()
+    web.open("/new")
+    web("settings-code").click()
+    expect(web("snippet-text")).to_contain_text("Bearer $CAISSON_API_KEY")
+    key_id = "_".join(made.stdout.strip().split("_")[:2])
+    caisson("keys", "revoke", key_id, "--data-dir", tmp_path / "server" / "data", cwd=tmp_path)
+    web("run").click()
+    expect(web("key")).to_be_focused()
+    web.page.get_by_text("did not take this key").wait_for()

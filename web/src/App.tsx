@@ -9,13 +9,36 @@ import { Empty, ButtonLink, Skeleton } from "@/components/ui";
 import { usePlace } from "@/lib/router";
 import { HomePage } from "@/pages/HomePage";
 
-const NewPage = lazy(() => import("@/pages/NewPage"));
-const WorkloadsPage = lazy(() => import("@/pages/WorkloadsPage"));
-const WorkloadPage = lazy(() => import("@/pages/WorkloadPage"));
-const BackendsPage = lazy(() => import("@/pages/BackendsPage"));
-const NodesPage = lazy(() => import("@/pages/NodesPage"));
-const ComparePage = lazy(() => import("@/pages/ComparePage"));
-const DocsPage = lazy(() => import("@/pages/DocsPage"));
+const LATER = {
+  new: () => import("@/pages/NewPage"),
+  workloads: () => import("@/pages/WorkloadsPage"),
+  workload: () => import("@/pages/WorkloadPage"),
+  backends: () => import("@/pages/BackendsPage"),
+  nodes: () => import("@/pages/NodesPage"),
+  compare: () => import("@/pages/ComparePage"),
+  docs: () => import("@/pages/DocsPage"),
+  editor: () => import("@/components/editor/CodeEditor"),
+  chart: () => import("@/components/Chart"),
+};
+const NewPage = lazy(LATER.new);
+const WorkloadsPage = lazy(LATER.workloads);
+const WorkloadPage = lazy(LATER.workload);
+const BackendsPage = lazy(LATER.backends);
+const NodesPage = lazy(LATER.nodes);
+const ComparePage = lazy(LATER.compare);
+const DocsPage = lazy(LATER.docs);
+
+const IDLE_MS = 2_000;
+
+/** Fetches the other pages once the first one is there: they are wanted soon, maybe when the server does not answer. */
+function useEveryPage(): void {
+  useEffect(() => {
+    const timer = setTimeout(() => {
+      for (const load of Object.values(LATER)) load().catch(() => undefined);
+    }, IDLE_MS);
+    return () => clearTimeout(timer);
+  }, []);
+}
 
 interface Page {
   title: string;
@@ -47,6 +70,7 @@ export function App() {
 
 function Pages() {
   useLiveUpdates();
+  useEveryPage();
   const { path } = usePlace();
   const { title, page } = pageAt(path);
   useEffect(() => {
@@ -54,7 +78,8 @@ function Pages() {
   }, [title]);
   return (
     <Layout path={path}>
-      <Boundary key={path}>
+      {/* A comparison that begins has an address of its own, but is no other page. */}
+      <Boundary key={path.startsWith("/compare") ? "/compare" : path}>
         <Suspense fallback={<Skeleton rows={6} />}>{page}</Suspense>
       </Boundary>
     </Layout>

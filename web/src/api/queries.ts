@@ -1,4 +1,4 @@
-import { keepPreviousData, QueryClient, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, MutationCache, QueryCache, QueryClient, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 
 import { parseExact } from "@/lib/exact";
 import { packTar, gzip, type Files } from "@/lib/tar";
@@ -6,7 +6,16 @@ import { packTar, gzip, type Files } from "@/lib/tar";
 import { ApiError, getJson, request, sendJson, withQuery } from "./client";
 import { isOver, type BackendView, type HostCheck, type IsolationChoice, type NodeView, type Routing, type Runtime, type Stats, type Workload, type WorkloadPage, type WorkloadSpec } from "./types";
 
-export const queryClient = new QueryClient({
+/** What the gate before all pages asks: with a key that is no longer taken, it asks for another. */
+export const GATE = ["stats"] as const;
+
+function onRefusal(error: Error): void {
+  if (error instanceof ApiError && error.status === 401) void queryClient.invalidateQueries({ queryKey: GATE });
+}
+
+export const queryClient: QueryClient = new QueryClient({
+  mutationCache: new MutationCache({ onError: onRefusal }),
+  queryCache: new QueryCache({ onError: (error, query) => (query.queryKey[0] === GATE[0] ? undefined : onRefusal(error)) }),
   defaultOptions: {
     queries: {
       staleTime: 2_000,
@@ -71,7 +80,7 @@ export function useNodes() {
 
 export function useStats() {
   return useQuery({
-    queryKey: ["stats"],
+    queryKey: GATE,
     queryFn: ({ signal }) => getJson<Stats>("/v1/stats", signal),
     refetchInterval: 10_000,
   });

@@ -1,5 +1,7 @@
 import { useEffect, useState } from "react";
 
+import { copyText } from "@/lib/copy";
+
 import { Button } from "./ui";
 
 /** Copies what the function gives, and says so for a moment. */
@@ -12,7 +14,7 @@ export function CopyButton({ text, label, testId }: { text: () => string; label:
   }, [said]);
   const copy = async () => {
     try {
-      await navigator.clipboard.writeText(text());
+      await copyText(text());
       setSaid("Copied");
     } catch {
       setSaid("Not allowed");

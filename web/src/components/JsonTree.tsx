@@ -21,7 +21,7 @@ function Node({ name, value, depth }: { name?: string; value: Json; depth: numbe
 }
 
 function Name({ name }: { name: string | undefined }) {
-  return name === undefined ? null : <span className="text-info">{name}: </span>;
+  return name === undefined ? null : <span className="text-info">{name === "" ? '""' : name}: </span>;
 }
 
 function Leaf({ name, value }: { name: string | undefined; value: null | boolean | number | string | Exact }) {
@@ -53,7 +53,7 @@ function Branch({ name, value, depth }: { name: string | undefined; value: reado
         <span className="inline-block w-3.5 text-faint">{open ? "▾" : "▸"}</span>
         <Name name={name} />
         {left}
-        {open ? "" : `… ${right}`}
+        {open ? "" : `…${right}`}
         {open ? null : <span className="text-faint"> {size}</span>}
       </button>
       {items.map(([key, item]) => (

@@ -2,13 +2,14 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent, type ReactNode } from "react";
 
 import { ApiError, apiKey, getJson, setApiKey } from "@/api/client";
+import { GATE } from "@/api/queries";
 import type { Stats } from "@/api/types";
 
 import { Button } from "./ui";
 
 /** Shows the dashboard, or asks for an API key where the server wants one and there is none that it takes. */
 export function KeyGate({ children }: { children: ReactNode }) {
-  const { error } = useQuery({ queryKey: ["stats"], queryFn: ({ signal }) => getJson<Stats>("/v1/stats", signal) });
+  const { error } = useQuery({ queryKey: GATE, queryFn: ({ signal }) => getJson<Stats>("/v1/stats", signal) });
   if (error instanceof ApiError && error.status === 401) return <AskForKey refused={apiKey() !== null} />;
   return children;
 }
@@ -33,7 +34,7 @@ function AskForKey({ refused }: { refused: boolean }) {
         <label htmlFor="key" className="mb-1 block text-xs font-medium text-muted">
           API key
         </label>
-        <input id="key" type="password" autoComplete="current-password" data-testid="key" value={key} onChange={(event) => setKey(event.target.value)} className="field font-mono" aria-describedby="key-note" />
+        <input id="key" type="password" autoFocus autoComplete="current-password" data-testid="key" value={key} onChange={(event) => setKey(event.target.value)} className="field font-mono" aria-describedby="key-note" />
         <p id="key-note" role="status" className="mt-1 min-h-4 text-xs text-bad">
           {refused ? "The server did not take this key." : ""}
         </p>

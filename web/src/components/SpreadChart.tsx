@@ -40,7 +40,7 @@ export function SpreadChart({ results, format, label }: SpreadChartProps) {
         <g key={tick}>
           <line x1={x(tick)} x2={x(tick)} y1={0} y2={tall - 18} stroke="var(--line)" />
           <text x={x(tick)} y={tall - 5} textAnchor="middle" fill="var(--faint)">
-            {format(tick)}
+            {tick === 0 ? "0" : format(tick)}
           </text>
         </g>
       ))}

@@ -20,7 +20,7 @@ export function WorkloadTable({ workloads, brief = false }: { workloads: readonl
             <th>Isolation</th>
             {brief ? null : <th className="hidden md:table-cell">Start</th>}
             <th className="text-right">Took</th>
-            <th className="hidden text-right sm:table-cell">Began</th>
+            <th className="hidden text-right sm:table-cell">Accepted</th>
             {brief ? null : <th className="hidden lg:table-cell">Labels</th>}
             {brief ? null : (
               <th>
@@ -73,7 +73,7 @@ function Row({ workload, brief }: { workload: Workload; brief: boolean }) {
         <td className="hidden max-w-56 lg:table-cell">
           <span className="flex gap-1 overflow-hidden">
             {Object.entries(workload.labels).map(([name, value]) => (
-              <Link key={name} href={`/workloads?label=${encodeURIComponent(`${name}=${value}`)}`} className="truncate rounded bg-raised px-1.5 text-xs text-muted hover:text-ink">
+              <Link key={name} href={`/workloads?label=${encodeURIComponent(`${name}=${value}`)}`} title={`${name}=${value}`} className="max-w-40 shrink-0 truncate rounded bg-raised px-1.5 text-xs text-muted hover:text-ink">
                 {name}={value}
               </Link>
             ))}

@@ -42,14 +42,14 @@ export function go(to: string, options: { replace?: boolean } = {}): void {
 }
 
 /** Changes parts of the query, leaving the page where it is. An empty value takes its part out. */
-export function goQuery(changes: Record<string, string | null>): void {
+export function goQuery(changes: Record<string, string | null>, options: { replace?: boolean } = {}): void {
   const query = new URLSearchParams(window.location.search);
   for (const [name, value] of Object.entries(changes)) {
     if (value) query.set(name, value);
     else query.delete(name);
   }
   const text = query.toString();
-  go(window.location.pathname + (text ? `?${text}` : ""), { replace: true });
+  go(window.location.pathname + (text ? `?${text}` : ""), options);
 }
 
 /** A link within the dashboard; with a modifier or the middle button the browser does what it always does. */

@@ -1,4 +1,4 @@
-import { useState } from "react";
+import { useEffect, useState } from "react";
 
 import { request } from "@/api/client";
 import { useBenchmark, useBenchmarks, useCancelBenchmark, useStartBenchmark, type BenchmarkWish } from "@/api/benchmarks";
@@ -14,6 +14,10 @@ import { go, Link } from "@/lib/router";
 import { save } from "@/lib/save";
 import { buildSpec } from "@/lib/spec";
 
+/** What the server takes. */
+const MOST_RUNS = 200;
+const MOST_CLIENTS = 64;
+
 /** The same program on every isolation, measured, with the bare process beside them. */
 export default function ComparePage({ id }: { id: string | null }) {
   const list = useBenchmarks();
@@ -23,7 +27,7 @@ export default function ComparePage({ id }: { id: string | null }) {
     <div data-testid="compare">
       <PageHead title="Compare" note="the same program on every isolation" />
       <div className="grid grid-cols-1 gap-3 xl:grid-cols-[minmax(0,1fr)_230px] xl:grid-rows-[auto_1fr]">
-        <StartForm />
+        <StartForm busy={benchmark?.status === "running"} />
         {list.data ? <History benchmarks={list.data.benchmarks} shown={shownId} /> : null}
         <div className="flex min-w-0 flex-col gap-3 xl:col-start-1">
           {error ?? list.error ? <Notice kind="bad" title="It cannot be read">{(error ?? list.error)?.message}</Notice> : null}
@@ -42,17 +46,25 @@ export default function ComparePage({ id }: { id: string | null }) {
   );
 }
 
-function StartForm() {
+function StartForm({ busy }: { busy: boolean }) {
   const [what, setWhat] = useState<"suite" | "draft">("suite");
   const [runs, setRuns] = useState("10");
   const [clients, setClients] = useState("4");
   const start = useStartBenchmark();
   const { data: backends } = useBackends();
-  const available = (backends ?? []).filter((backend) => backend.available).map((backend) => backend.isolation);
   const draft = keptDraft();
+  const own = what === "draft" ? draft : null;
+  const able = (backends ?? []).filter((backend) => backend.available && (own === null || backend.runtimes.includes(own.runtime))).map((backend) => backend.isolation);
+  const [mistakes, setMistakes] = useState<{ runs?: string; clients?: string }>({});
+  const { reset } = start;
+  // That another one runs is true no longer.
+  useEffect(() => (busy ? reset : undefined), [busy, reset]);
   const [trouble, setTrouble] = useState<string | null>(null);
   const begin = () => {
     setTrouble(null);
+    const wrong = { ...(isCount(runs, MOST_RUNS) ? {} : { runs: `1 to ${MOST_RUNS}.` }), ...(isCount(clients, MOST_CLIENTS) ? {} : { clients: `1 to ${MOST_CLIENTS}.` }) };
+    setMistakes(wrong);
+    if (Object.keys(wrong).length > 0) return undefined;
     const wish: BenchmarkWish = { runs: Number(runs), clients: Number(clients) };
     if (what === "draft" && draft) {
       const { spec, archive, mistakes } = buildSpec(draft);
@@ -80,13 +92,13 @@ function StartForm() {
           />
         </div>
         <div className="w-20">
-          <Labelled label="Runs">{(attributes) => <input {...attributes} inputMode="numeric" data-testid="compare-runs" value={runs} onChange={(event) => setRuns(event.target.value)} className="field tabular" />}</Labelled>
+          <Labelled label="Runs" mistake={mistakes.runs}>{(attributes) => <input {...attributes} inputMode="numeric" data-testid="compare-runs" value={runs} onChange={(event) => setRuns(event.target.value)} className="field tabular" />}</Labelled>
         </div>
         <div className="w-20">
-          <Labelled label="Clients">{(attributes) => <input {...attributes} inputMode="numeric" data-testid="compare-clients" value={clients} onChange={(event) => setClients(event.target.value)} className="field tabular" />}</Labelled>
+          <Labelled label="Clients" mistake={mistakes.clients}>{(attributes) => <input {...attributes} inputMode="numeric" data-testid="compare-clients" value={clients} onChange={(event) => setClients(event.target.value)} className="field tabular" />}</Labelled>
         </div>
-        <div className="flex flex-1 sm:mt-5 flex-wrap items-center gap-3">
-          <span className="text-xs text-muted">{available.length > 0 ? `on ${available.join(", ")} and the bare process` : ""}</span>
+        <div className="flex flex-1 sm:mt-[20px] flex-wrap items-center gap-3">
+          <span className="text-xs text-muted">{able.length > 0 ? `on ${able.join(", ")}${own === null ? " and the bare process" : ""}` : ""}</span>
           <span className="ml-auto">
             <Button look="primary" icon="play" testId="compare-start" disabled={start.isPending} onClick={begin}>
               Compare
@@ -95,12 +107,18 @@ function StartForm() {
         </div>
       </div>
       {trouble ?? start.error ? (
-        <Notice kind="bad" testId="compare-refusal">
-          {trouble ?? start.error?.message}
-        </Notice>
+        <div className="mt-2">
+          <Notice kind="bad" testId="compare-refusal">
+            {trouble ?? start.error?.message}
+          </Notice>
+        </div>
       ) : null}
     </Card>
   );
+}
+
+function isCount(text: string, most: number): boolean {
+  return /^\d+$/.test(text.trim()) && Number(text) >= 1 && Number(text) <= most;
 }
 
 function Shown({ benchmark }: { benchmark: Benchmark }) {

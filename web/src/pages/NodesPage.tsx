@@ -13,7 +13,7 @@ export default function NodesPage() {
   const { data, error } = useNodes();
   if (error instanceof ApiError && error.status === 403) {
     return (
-      <Empty page title="Nodes are the operator's">They show the workloads of all tenants, so this needs a key with the scope `admin`.</Empty>
+      <Empty page title="Nodes are the operator's">They show the workloads of all tenants, so this needs a key with the scope admin.</Empty>
     );
   }
   return (

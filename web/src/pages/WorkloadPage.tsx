@@ -143,7 +143,7 @@ function Facts({ workload }: { workload: Workload }) {
           <Pair name="Labels">
             <span className="flex flex-wrap gap-1">
               {labels.map(([name, value]) => (
-                <Link key={name} href={`/workloads?label=${encodeURIComponent(`${name}=${value}`)}`} className="rounded bg-raised px-1.5 text-xs hover:underline">
+                <Link key={name} href={`/workloads?label=${encodeURIComponent(`${name}=${value}`)}`} className="rounded bg-raised px-1.5 text-xs wrap-anywhere hover:underline">
                   {name}={value}
                 </Link>
               ))}

@@ -1,4 +1,4 @@
-import { useState } from "react";
+import { useRef, useState } from "react";
 
 import { useWorkloads } from "@/api/queries";
 import { ISOLATIONS, RUNTIMES, STATUSES } from "@/api/types";
@@ -13,7 +13,8 @@ const PAGE = 25;
 export default function WorkloadsPage() {
   const { query } = usePlace();
   const filter = (name: string) => query.get(name) ?? "";
-  const [before, setBefore] = useState<string[]>([]);
+  // The page that led to each, for the way back; the browser's own buttons know theirs.
+  const before = useRef(new Map<string, string>());
   const cursor = filter("cursor");
   const { data, error, isPending, isPlaceholderData } = useWorkloads({
     status: filter("status"),
@@ -24,7 +25,6 @@ export default function WorkloadsPage() {
     limit: PAGE,
   });
   const set = (name: string) => (value: string) => {
-    setBefore([]);
     goQuery({ [name]: value || null, cursor: null });
   };
   const filtered = ["status", "isolation", "runtime", "label"].some((name) => filter(name) !== "");
@@ -79,10 +79,7 @@ export default function WorkloadsPage() {
           <Button
             testId="newer"
             disabled={!cursor}
-            onClick={() => {
-              goQuery({ cursor: before.at(-1) ?? null });
-              setBefore(before.slice(0, -1));
-            }}
+            onClick={() => goQuery({ cursor: before.current.get(cursor) ?? null })}
           >
             Newer
           </Button>
@@ -90,7 +87,7 @@ export default function WorkloadsPage() {
             testId="older"
             disabled={!next}
             onClick={() => {
-              setBefore([...before, cursor]);
+              if (next) before.current.set(next, cursor);
               goQuery({ cursor: next });
             }}
           >
