@@ -33,7 +33,9 @@ ATTEMPTS = 2
 REFILL_AFTER_S = 0.02
 """How long after a warm start its successor is booted; those who find the pool empty cause boots at once."""
 BACKOFF_S = (0.0, 0.2, 1.0, 5.0, 30.0)
-"""Pause before a pool is filled again after so many failed boots in a row."""
+"""Pause before a pool is filled again after so many failed boots in a row; after more of them, the last."""
+BACKOFF_WAITED_FOR_S = 1.0
+"""The longest such pause while somebody waits."""
 TEND_EVERY_S = 1.0
 """How often pools are looked after: too full ones give up sandboxes, and one that waits is asked how it is."""
 PING_EVERY_S = 30.0
@@ -106,6 +108,7 @@ class Pool:
         self._takers: deque[asyncio.Future[_Slot]] = deque()
         self._starting = 0
         self._failures = 0
+        self._news = asyncio.Event()
         self._stopping = asyncio.Event()
 
     @property
@@ -182,6 +185,7 @@ class Pool:
     def stop(self) -> None:
         """Boot nothing more and let go of what waits."""
         self._stopping.set()
+        self._wake()
         while self._ready:
             self._ready.popleft().released.set()
 
@@ -194,6 +198,7 @@ class Pool:
         for attempt in range(1, ATTEMPTS + 1):
             taker: asyncio.Future[_Slot] = asyncio.get_running_loop().create_future()
             self._takers.append(taker)
+            self._wake()
             self.fill()
             try:
                 slot = await taker
@@ -234,12 +239,14 @@ class Pool:
         try:
             async with AsyncExitStack() as stack:
                 try:
-                    if self._failures:
-                        await asyncio.sleep(BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)])
+                    await self._hold_back()
+                    if self._stopping.is_set() and not self._takers:
+                        return
                     sandbox = await self._boot(stack)
                 finally:
                     self._starting -= 1
                 self._failures = 0
+                self._wake()
                 slot = _Slot(sandbox, asyncio.Event(), monotonic(), monotonic())
                 self._offer(slot)
                 self.fill()
@@ -260,6 +267,25 @@ class Pool:
             self._blame(failure)
             self.fill()
 
+    async def _hold_back(self) -> None:
+        """Pause after boots that failed, until one succeeds: a moment if somebody waits, longer to have some wait."""
+        began_at = monotonic()
+        while self._failures and not self._stopping.is_set():
+            pause_s = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
+            if self._takers:
+                pause_s = min(pause_s, BACKOFF_WAITED_FOR_S)
+            try:
+                async with asyncio.timeout(began_at + pause_s - monotonic()):
+                    await self._news.wait()
+            except TimeoutError:
+                return
+
+    def _wake(self) -> None:
+        """Let those look again who hold back."""
+        # Event.set resolves the futures of all present waiters; clearing it at once makes later ones wait anew.
+        self._news.set()
+        self._news.clear()
+
     async def _boot(self, stack: AsyncExitStack) -> Sandbox:
         try:
             async with asyncio.timeout(self._start_timeout_s):
@@ -268,12 +294,13 @@ class Pool:
             raise StartFailed(f"the sandbox was not ready within {self._start_timeout_s:g} s") from error
 
     def _blame(self, error: SandboxError) -> None:
-        """Tell the first in line; the others still have boots of their own coming."""
+        """Tell the first in line: the others still have boots of their own coming. Where none succeeds, tell all."""
         while self._takers:
             taker = self._takers.popleft()
             if not taker.done():
                 taker.set_exception(error)
-                return
+                if self._failures < len(BACKOFF_S):
+                    return
 
 
 class Pools:

@@ -168,6 +168,48 @@ def test_a_start_that_keeps_failing_is_told(
     asyncio.run(scenario())
 
 
+async def take_in_vain(pools: Pools, boots: Boots) -> None:
+    with pytest.raises(StartFailed):
+        async with pools.take(boots, SPEC):
+            pass
+
+
+def test_where_no_boot_succeeds_many_are_told_soon_and_a_success_fills_the_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "BACKOFF_S", (0.0, 0.0, 0.0, 600.0))
+    monkeypatch.setattr(pool, "BACKOFF_WAITED_FOR_S", 0.01)
+
+    async def scenario() -> None:
+        boots = Boots([StartFailed("no more") for _ in range(10_000)])
+        async with asyncio.timeout(60), Pools(5).open() as pools:
+            pools.keep_warm(boots, SPEC, 2)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(100):
+                    group.create_task(take_in_vain(pools, boots))
+            assert boots.begun < 100, "one boot tells many that it failed"
+            boots.failures.clear()
+            async with pools.take(boots, SPEC):
+                # Those that would have paused for minutes do not.
+                await eventually(lambda: fill(pools) == (2, 2, 0), "the pool to be full")
+
+    asyncio.run(scenario())
+
+
+def test_closing_does_not_wait_for_a_pause_after_failed_boots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "BACKOFF_S", (0.0, 600.0))
+
+    async def scenario() -> None:
+        boots = Boots([StartFailed("no more")])
+        async with asyncio.timeout(60):
+            async with Pools(5).open() as pools:
+                pools.keep_warm(boots, SPEC, 1)
+                await eventually(lambda: boots.begun == 1 and fill(pools) == (1, 0, 1), "a boot to be held back")
+            assert boots.begun == 1
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     "failure",
     [
