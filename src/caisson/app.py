@@ -22,19 +22,22 @@ from fastapi import FastAPI
 from ulid import ULID
 
 from caisson import __version__, metrics, telemetry
-from caisson.api.protocol import BoundedProtocol
+from caisson.api.protocol import BoundedProtocol, RefusingProtocol
 from caisson.api.server import create_app
 from caisson.backends import load_backends
 from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
 from caisson.engine.reclaim import reclaiming, running
 from caisson.errors import CaissonError
+from caisson.host.accepting import Acceptor
 from caisson.host.network.slots import Slots
+from caisson.host.reserve import keeping
 from caisson.images.jobs import ImageJobs
 from caisson.sandbox.contract import BackendContext
 from caisson.settings import Settings, is_loopback, split_listen, split_server
 from caisson.store.claim import DatabaseInUse, only_server
 from caisson.store.store import Store, open_store
+from caisson.store.threads import standing_threads
 
 logger = structlog.get_logger(__name__)
 
@@ -65,6 +68,7 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(standing_threads(min(32, settings.cpus + 4), "worker"))
     metrics.loop_tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -125,7 +129,7 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
     node_dir = settings.data_dir / "node"
     for folder in (node_dir, settings.data_dir / "uploads"):
         folder.mkdir(mode=0o700, exist_ok=True)
-    with _be_the_only(node_id), running(node_dir) as left:
+    with _be_the_only(node_id), running(node_dir) as left, keeping():
         async with (
             _slots(settings, node_id).open() as slots,
             _only_server(settings.store_url),
@@ -187,7 +191,26 @@ async def _sweeping(store: Store, settings: Settings) -> AsyncIterator[None]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without signal handling: this module must first drain the engine, then stop listening."""
+    """uvicorn without signal handling: this module must first drain the engine, then stop listening.
+
+    And without a server of the loop's own, see `Acceptor`.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept on these sockets."""
+        await self.lifespan.startup()
+        whose = (self.config, self.server_state, self.lifespan.state)
+        accepting = [
+            Acceptor(
+                listener,
+                self.config.backlog,
+                lambda: BoundedProtocol(*whose),
+                lambda ended: RefusingProtocol(*whose, ended),
+            )
+            for listener in sockets or ()
+        ]
+        self.servers = accepting  # type: ignore[assignment]  # uvicorn only closes them, and waits for that
+        self.started = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pytest
 
 from tests.helpers.leaks import cgroups_naming
 from tests.helpers.runs import outcome, submit, wait
+from tests.helpers.scarcity import held_to_its_processes, small_file_system
 from tests.helpers.server import Server, is_settled, wait_until
 
 CODE = "export default () => 1"
@@ -51,28 +49,6 @@ def test_without_descriptors_workloads_fail_to_start_and_the_server_recovers(
         assert_recovered(http)
 
 
-@contextmanager
-def held_to_its_processes(pid: int) -> Iterator[Callable[[], None]]:
-    """A control group with the server in it; the function has it hold no more threads than there are."""
-    mount = Path("/sys/fs/cgroup/pids")
-    if os.geteuid() != 0 or not (mount / "cgroup.procs").exists():
-        pytest.skip("needs root and the pids controller of cgroup v1")
-    group = mount / f"caisson-test-{pid}"
-    group.mkdir()
-    try:
-        (group / "cgroup.procs").write_text(str(pid))
-
-        def hold() -> None:
-            (group / "pids.max").write_text((group / "pids.current").read_text())
-
-        yield hold
-        (group / "pids.max").write_text("max")
-    finally:
-        for each in (group / "cgroup.procs").read_text().split():
-            (mount / "cgroup.procs").write_text(each)
-        group.rmdir()
-
-
 def test_where_no_process_can_be_made_workloads_fail_to_start_and_the_server_recovers(
     start_server: Callable[..., Server],
 ) -> None:
@@ -88,23 +64,9 @@ def test_where_no_process_can_be_made_workloads_fail_to_start_and_the_server_rec
         assert_recovered(http)
 
 
-@contextmanager
-def few_inodes(folder: Path) -> Iterator[None]:
-    """A file system of its own for the server, with so many inodes."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount")
-    folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=150", "caisson-test", folder], check=True)
-    try:
-        yield
-    finally:
-        # A server that a failing test has not stopped yet still uses it.
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
 def test_without_inodes_it_is_told_and_survived(start_server: Callable[..., Server], tmp_path: Path) -> None:
     data = tmp_path / "server" / "data"
-    with few_inodes(data):
+    with small_file_system(data, "size=64m,nr_inodes=150"):
         server = start_server(warm_node=0, warm_wasm=0)
         fillers: list[Path] = []
         with server.client() as http:

@@ -7,9 +7,13 @@ loris") would use up this process's descriptors.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from caisson.api.listener import SECURITY_HEADERS
 from caisson.api.problems import problem_response
@@ -24,6 +28,8 @@ LINGER_S = 1.0
 LEAST_BODY_BYTES = 4096
 """Least that must come of a body within BODY_S seconds, while the server is ready to take it."""
 CLOSE = (b"connection", b"close")
+RETRY_AFTER_S = 1
+_NO_ROOM = "the server has as many files and connections open as it may; try again later"
 
 
 class _HeadTooLarge(Exception):
@@ -152,6 +158,31 @@ class BoundedProtocol(HttpToolsProtocol):
         lines = [f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}".encode()]
         lines += [name + b": " + value for name, value in headers]
         return b"\r\n".join([*lines, b"", bytes(response.body)])
+
+
+class RefusingProtocol(BoundedProtocol):
+    """Tells whoever asks for something that there is no room for another connection."""
+
+    def __init__(
+        self, config: Config, server_state: ServerState, app_state: dict[str, Any], ended: Callable[[], None]
+    ) -> None:
+        """`ended` is called when the connection has ended, which it does soon."""
+        super().__init__(config, server_state, app_state)
+        self._ended = ended
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
+        """Wait for a request, but only for a moment."""
+        super().connection_made(transport)
+        self._arm(LINGER_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """There is room for another one to be refused."""
+        super().connection_lost(exc)
+        self._ended()
+
+    def data_received(self, data: bytes) -> None:
+        """Whatever it is."""
+        self._refuse(Refused(503, Refusal.OVERLOADED, _NO_ROOM, retry_after_s=RETRY_AFTER_S))
 
 
 def _head_too_large() -> Refused:

@@ -21,6 +21,7 @@ from caisson.errors import CaissonError, StartFailed
 from caisson.host.birthmark import end_processes
 from caisson.host.cgroup import CgroupError, Group, Tree
 from caisson.host.pidfd import start_ticks
+from caisson.host.reserve import spending
 
 logger = structlog.get_logger(__name__)
 
@@ -61,7 +62,8 @@ def read_state(folder: Path) -> State:
 def remove_folder(folder: Path) -> None:
     """Remove it and all below; nothing happens if it is gone."""
     if folder.exists():
-        shutil.rmtree(folder)
+        with spending():
+            shutil.rmtree(folder)
 
 
 class Living:

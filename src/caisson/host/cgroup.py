@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from caisson.errors import CaissonError
+from caisson.host.reserve import spending
 
 LIMITING = ("cpu", "memory", "pids")
 """Controllers that enforce a limit; v1 counts CPU time in a fourth, cpuacct."""
@@ -157,12 +158,13 @@ class Group:
 
     def kill(self) -> None:
         """Send SIGKILL to everything inside, at one stroke where the kernel can (v2), else process by process."""
-        for path in self.paths:
-            with suppress(CgroupError):
-                _write(path / "cgroup.kill", 1, must_exist=True)
-        for pid in self.processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        with spending():
+            for path in self.paths:
+                with suppress(CgroupError):
+                    _write(path / "cgroup.kill", 1, must_exist=True)
+            for pid in self.processes():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def remove(self) -> None:
         """Remove the folders; those that are gone already are no error. Raises CgroupError if one is not empty."""
@@ -215,6 +217,7 @@ class Tree:
                 path.rmdir()
 
 
+@spending()  # a controller that could only not be read would pass for one that is not here
 def node_tree(node_id: str, found: Iterable[Hierarchy] | None = None) -> Tree:
     """Make or find the node's parent folders."""
     if found is None:

@@ -90,9 +90,10 @@ class Jailed:
             # Its parent is left to reap it and end by itself; were it killed, the zombie would be for us to reap.
             async with asyncio.timeout(_PATIENCE_S):
                 await self._outer.wait()
-        except (JailNotBuilt, TimeoutError):
-            # The outer one may have been killed when the inner one was there already, and waits for ever to be told to
-            # go on. Until it is, it is in the same process group.
+        except (JailNotBuilt, OSError):
+            # It took too long, or there is no descriptor to hold the inner one by, or the outer one was killed when the
+            # inner one was there already, which then waits for ever to be told to go on. Until it is told, it is in the
+            # same process group.
             self._outer.signal_group(signal.SIGKILL)
             await self._outer.wait()
 

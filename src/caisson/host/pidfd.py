@@ -7,6 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+from caisson.host.reserve import spending
+
 
 class Followed:
     """One process, held by its pidfd. Must be closed; needs a running loop."""
@@ -14,7 +16,8 @@ class Followed:
     def __init__(self, pid: int) -> None:
         """Raises ProcessLookupError if there is no such process."""
         self.pid = pid
-        self._fd = os.pidfd_open(pid)
+        with spending():
+            self._fd = os.pidfd_open(pid)
         self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._fd, self._note_end)

@@ -61,9 +61,15 @@ class Fifos:
             os.mkfifo(path, 0o600)
             os.chown(path, owner, owner)
         flags = os.O_NONBLOCK | os.O_CLOEXEC
-        self._theirs = [os.open(path, os.O_RDWR | flags) for path in paths]
-        self.write_fd = os.open(paths[0], os.O_WRONLY | flags)
-        self.read_fd = os.open(paths[1], os.O_RDONLY | flags)
+        opened: list[int] = []
+        try:
+            for path, mode in zip(paths * 2, (os.O_RDWR, os.O_RDWR, os.O_WRONLY, os.O_RDONLY), strict=True):
+                opened.append(os.open(path, mode | flags))
+        except OSError:
+            for fd in opened:
+                os.close(fd)
+            raise
+        *self._theirs, self.write_fd, self.read_fd = opened
         self._paths = paths
         enlarge(self.read_fd)
 

@@ -24,6 +24,7 @@ from caisson.store.errors import IdempotencyClash, IllegalTransition, StoreError
 from caisson.store.migrate import migrate
 from caisson.store.reads import logs, stats, workloads
 from caisson.store.records import ApiKey, Finished, ListQuery, LogChunk, NewWorkload, Stored, Swept
+from caisson.store.threads import standing_threads
 from caisson.store.writer import Writer
 from caisson.tenants import AuditEntry, AuditPage, TenantPolicy
 
@@ -40,7 +41,7 @@ FIGURES = 20_000
 async def open_store(url: str) -> AsyncIterator[Store]:
     """The store at a SQLAlchemy URL, migrated to this version. Raises StoreError."""
     writing, reading = writing_engine(url), reading_engine(url)
-    pool = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+    pool = standing_threads(READERS, "store-reader")
     try:
         await asyncio.to_thread(migrate, writing)
         await asyncio.to_thread(lay_out_log, writing)

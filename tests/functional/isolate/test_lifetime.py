@@ -13,13 +13,17 @@ import pytest
 
 from caisson.backends.isolate.backend import IsolateBackend
 from caisson.errors import StartFailed, Unavailable
+from caisson.host.reserve import keeping
 from caisson.model import Resources, Runtime
 from caisson.sandbox.contract import BackendContext, SandboxSpec
 from caisson.settings import Settings
 from tests.helpers.leaks import cgroups_naming
 from tests.helpers.sandboxes import job, run_job
+from tests.helpers.scarcity import held, only
 
 SPEC = SandboxSpec(Runtime.NODE, 64, 4)
+MORE_THAN_A_BOOT = 24
+"""Descriptors."""
 
 
 def assert_nothing_left(isolate: IsolateBackend) -> None:
@@ -186,3 +190,30 @@ def test_reclaim_ends_only_the_process_it_knew(isolate: IsolateBackend, tmp_path
     other = IsolateBackend(BackendContext("reused", tmp_path, Settings()))
     assert asyncio.run(other.reclaim()) == 1
     assert not folder.exists()
+
+
+def test_a_boot_that_runs_out_of_descriptors_leaves_none_open(isolate: IsolateBackend) -> None:
+    """Wherever it does so; what is kept back is enough to undo it."""
+
+    async def boot(free: int) -> bool:
+        try:
+            with only(free):
+                async with isolate.boot(SPEC):
+                    return True
+        except StartFailed:
+            return False
+
+    async def main() -> None:
+        # What a loop and its threads keep open is open from the first on.
+        assert await boot(MORE_THAN_A_BOOT)
+        before = held()
+        booted = []
+        for free in range(MORE_THAN_A_BOOT):
+            booted.append(await boot(free))
+            assert held() == before, f"with {free} left"
+        assert sorted(booted) == booted
+        assert booted[0] != booted[-1]
+
+    with keeping():
+        asyncio.run(main())
+    assert_nothing_left(isolate)

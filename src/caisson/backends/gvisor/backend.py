@@ -13,13 +13,14 @@ import structlog
 from caisson.backends.binaries import Binaries
 from caisson.backends.gvisor.boot import Place, boot
 from caisson.backends.gvisor.bundle import World, agent_command
-from caisson.backends.gvisor.roots import Roots
+from caisson.backends.gvisor.roots import Root, Roots
 from caisson.backends.gvisor.runsc import Runsc, find_runsc, mistakes_namespaces
 from caisson.backends.leftovers import Living
 from caisson.errors import SandboxError, StartFailed, Unavailable
 from caisson.host.cgroup import CgroupError, Tree, node_tree
 from caisson.host.network.gate import NetworkError
 from caisson.host.network.slots import ALL_KINDS, Slot
+from caisson.host.reserve import require, spending
 from caisson.model import Isolation, Resources, Runtime
 from caisson.sandbox.contract import BackendContext, Capabilities, Sandbox, SandboxSpec
 from caisson.sandbox.guest import guest_folder
@@ -135,7 +136,7 @@ class GvisorBackend:
         self._live += 1
         try:
             async with AsyncExitStack() as stack:
-                root = self._roots.lease(spec, stack)
+                root = self._lease_root(spec, stack)
                 slot = await self._take_slot(spec, stack)
                 name = secrets.token_hex(8)
                 stack.enter_context(self._living.named(name))
@@ -169,6 +170,15 @@ class GvisorBackend:
         finally:
             self._live -= 1
             self._drop_tree_if_idle()
+
+    def _lease_root(self, spec: SandboxSpec, stack: AsyncExitStack) -> Root:
+        try:
+            require()
+        except OSError as error:
+            raise StartFailed("the sandbox did not start", detail=str(error)) from error
+        # An image that could only not be read would pass for one that is not here.
+        with spending():
+            return self._roots.lease(spec, stack)
 
     async def _take_slot(self, spec: SandboxSpec, stack: AsyncExitStack) -> Slot | None:
         """The sandbox's network, if it is to have one."""

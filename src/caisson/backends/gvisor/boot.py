@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,17 +95,21 @@ async def _boot(
 
 def _launch(place: Place, command: Sequence[str], teardown: Teardown) -> tuple[Channel, Processes]:
     """Start runsc with the channel as the agent's stdin and stdout."""
-    stdin_read, stdin_write = os.pipe()
-    stdout_read, stdout_write = os.pipe()
-    enlarge(stdout_read)
-    channel = Channel(stdout_read, stdin_write)
-    teardown.push(channel.close)
-    stderr = os.open(place.folder / "stderr", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+    with ExitStack() as inherited:
+        stderr = os.open(place.folder / "stderr", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        inherited.callback(os.close, stderr)
+        stdin_read, stdin_write = os.pipe()
+        inherited.callback(os.close, stdin_read)
+        try:
+            stdout_read, stdout_write = os.pipe()
+        except OSError:
+            os.close(stdin_write)
+            raise
+        inherited.callback(os.close, stdout_write)
+        enlarge(stdout_read)
+        channel = Channel(stdout_read, stdin_write)
+        teardown.push(channel.close)
         outer = start(command, stdin=stdin_read, stdout=stdout_write, stderr=stderr)
-    finally:
-        for fd in (stdin_read, stdout_write, stderr):
-            os.close(fd)
     processes = Processes(outer)
     teardown.push(processes.close)
     return channel, processes

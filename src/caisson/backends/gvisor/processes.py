@@ -15,6 +15,7 @@ from pathlib import Path
 from caisson.host.cgroup import Group
 from caisson.host.pidfd import Followed
 from caisson.host.process import Process
+from caisson.host.reserve import spending
 
 _PATIENCE_S = 2.0
 _SIGKILL_BIT = 1 << signal.SIGKILL - 1
@@ -72,7 +73,9 @@ class Processes:
 
     def look(self) -> None:
         """Get hold of the processes below the outer one."""
-        for pid in children(self._outer.pid):
+        with spending():
+            below = children(self._outer.pid)
+        for pid in below:
             if pid not in self._inner:
                 with suppress(ProcessLookupError):
                     self._inner[pid] = Followed(pid)

@@ -19,6 +19,7 @@ from caisson.backends.isolate.wasm import find_wasmtime
 from caisson.backends.leftovers import Living
 from caisson.errors import SandboxError, StartFailed, Unavailable
 from caisson.host.cgroup import CgroupError, Tree, node_tree
+from caisson.host.reserve import require
 from caisson.model import Isolation, Resources, Runtime
 from caisson.sandbox.contract import BackendContext, Capabilities, Sandbox, SandboxSpec
 from caisson.settings import Settings
@@ -129,9 +130,10 @@ class IsolateBackend:
 
     def _make_place(self, name: str, uid: int) -> Place:
         try:
+            require()
             group = self._node_tree().group(name)
-        except CgroupError as error:
-            raise StartFailed("the sandbox did not start", detail=error.detail) from error
+        except (CgroupError, OSError) as error:
+            raise StartFailed("the sandbox did not start", detail=str(error)) from error
         own_uid = uid if self._stage.namespace_fd is not None else None
         return Place(name, self._sandboxes / name, group, self._stage, own_uid)
 

@@ -99,6 +99,7 @@ def _launch(
 ) -> tuple[Jailed, Feeder]:
     """Start the chain. The host's ends of its pipes are closed by `teardown`, the others once they are inherited."""
     inherited: list[int] = []
+    info_fd = -1
     try:
         for type in (FrameType.STDOUT, FrameType.STDERR):
             read_fd, write_fd = os.pipe()
@@ -115,18 +116,18 @@ def _launch(
         stdout, stderr, stdin_read, info_write, seccomp = inherited
         chain = launch_command(place, spec, guest, nonce.hex(), seccomp_fd=seccomp, info_fd=info_write)
         namespaces = [] if place.stage.namespace_fd is None else [place.stage.namespace_fd]
-        try:
-            outer = start(
-                chain,
-                stdin=stdin_read,
-                stdout=stdout,
-                stderr=stderr,
-                pass_fds=[info_write, seccomp, *namespaces],
-                own_group=True,
-            )
-        except CommandFailed:
+        outer = start(
+            chain,
+            stdin=stdin_read,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=[info_write, seccomp, *namespaces],
+            own_group=True,
+        )
+    except (OSError, CommandFailed):
+        if info_fd >= 0:
             os.close(info_fd)
-            raise
+        raise
     finally:
         for fd in inherited:
             os.close(fd)

@@ -92,8 +92,11 @@ class MemoryWatch:
     def _look(self) -> None:
         try:
             used_kib = status_kib(self._process.pid, "RssAnon")
-        except OSError:
+        except (FileNotFoundError, ProcessLookupError):
             return
+        except OSError:
+            # No descriptor is left to read it by; the next look may have one.
+            used_kib = 0
         if used_kib > self._limit_kib:
             self.exceeded = True
             self._process.kill()
