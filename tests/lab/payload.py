@@ -15,9 +15,14 @@ PROGRAMS = {"firecracker": "CAISSON_FIRECRACKER_BIN", "jailer": "CAISSON_JAILER_
 
 
 def firecracker() -> dict[str, Path]:
-    """Firecracker and its jailer, if settings name them or this user's server has fetched them; empty if not."""
+    """Firecracker and its jailer, if settings name them or this user's server has fetched them; empty if not.
+
+    As for the server, the jailer is the one beside Firecracker if none is named.
+    """
     named = {name: Path(os.environ[variable]) for name, variable in PROGRAMS.items() if variable in os.environ}
-    if len(named) == len(PROGRAMS):
+    if "firecracker" in named:
+        named.setdefault("jailer", named["firecracker"].with_name("jailer"))
+    if all(name in named and named[name].is_file() for name in PROGRAMS):
         return named
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "caisson"
     data = Path(os.environ.get("CAISSON_DATA_DIR", data))
