@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -215,6 +215,29 @@ class Tree:
         for path in dict.fromkeys(self.parents.values()):
             with suppress(OSError):
                 path.rmdir()
+
+
+class SharedTree:
+    """A node's tree for all who need it: made for the first of them, and removed after the last."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        """A node's, or one that no node can have."""
+        self._tree = Tree()
+        self._users = 0
+
+    @contextmanager
+    def use(self) -> Iterator[Tree]:
+        """The tree, for as long as the context lasts."""
+        if self._users == 0:
+            self._tree = node_tree(self.name)
+        self._users += 1
+        try:
+            yield self._tree
+        finally:
+            self._users -= 1
+            if self._users == 0:
+                self._tree.remove()
 
 
 @spending()  # a controller that could only not be read would pass for one that is not here

@@ -29,7 +29,7 @@ MORE_THAN_A_BOOT = 24
 def assert_nothing_left(isolate: IsolateBackend) -> None:
     """No folder and no control group of any sandbox of this node."""
     assert list(isolate._sandboxes.iterdir()) == []
-    assert cgroups_naming(isolate._node_id) == []
+    assert cgroups_naming(isolate._tree.name) == []
 
 
 def test_usage_is_what_the_run_used(isolate: IsolateBackend) -> None:

@@ -63,7 +63,7 @@ def small(code: str, runtime: Runtime = Runtime.BASH, timeout_s: float = 60) -> 
 def assert_nothing_left(microvm: MicrovmBackend) -> None:
     """No folder and no control group of any machine of this node."""
     assert list(microvm._places.sandboxes.iterdir()) == []
-    assert cgroups_naming(microvm._places._tree_name) == []
+    assert cgroups_naming(microvm._places._tree.name) == []
 
 
 def test_a_program_finds_a_machine_of_its_own_and_nothing_of_the_host(microvm: MicrovmBackend) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from caisson.host.cgroup import CgroupError, Group, Hierarchy, Limits, Reading, hierarchies, node_tree
+from caisson.host.cgroup import CgroupError, Group, Hierarchy, Limits, Reading, SharedTree, Tree, hierarchies, node_tree
 
 V1_MOUNTS = """tmpfs /sys/fs/cgroup tmpfs rw 0 0
 cgroup /cg/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0
@@ -119,3 +119,23 @@ def test_a_refused_limit_says_which(tmp_path: Path) -> None:
     (tmp_path / "pids.max").mkdir()
     with pytest.raises(CgroupError, match=r"pids\.max"):
         Group({"pids": tmp_path}).limit(Limits(pids=1))
+
+
+def test_a_tree_goes_with_the_last_who_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One who leaves while another still removes what a dead server left in it does not keep that one from it."""
+    parent = tmp_path / "caisson-n1"
+
+    def made(name: str) -> Tree:
+        parent.mkdir()
+        return Tree({"pids": parent})
+
+    monkeypatch.setattr("caisson.host.cgroup.node_tree", made)
+    shared = SharedTree("n1")
+    for _ in range(2):
+        with shared.use() as tree:
+            left = tree.group("left")
+            with shared.use() as same:
+                assert same is tree
+            assert parent.exists()
+            left.remove()
+        assert not parent.exists()

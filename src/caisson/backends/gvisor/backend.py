@@ -17,7 +17,7 @@ from caisson.backends.gvisor.roots import Root, Roots
 from caisson.backends.gvisor.runsc import Runsc, find_runsc, mistakes_namespaces
 from caisson.backends.leftovers import Living
 from caisson.errors import SandboxError, StartFailed, Unavailable
-from caisson.host.cgroup import CgroupError, Tree, node_tree
+from caisson.host.cgroup import CgroupError, SharedTree
 from caisson.host.network.gate import NetworkError
 from caisson.host.network.slots import ALL_KINDS, Slot
 from caisson.host.reserve import require, spending
@@ -45,7 +45,6 @@ class GvisorBackend:
         if not isinstance(context.settings, Settings):
             raise TypeError("the gvisor backend needs caisson's own settings")
         self._settings = context.settings
-        self._node_id = context.node_id
         self._folder = context.node_dir / "gvisor"
         self._living = Living(self._folder / "sandboxes", self._settings.jail_uid_base)
         self._roots = Roots(self._settings)
@@ -53,8 +52,7 @@ class GvisorBackend:
         self._binaries = Binaries(context.node_dir / "go", self._settings.go_cache_mb << 20)
         self._runsc: Runsc | None = None
         self._platform = ""
-        self._tree: Tree | None = None
-        self._live = 0
+        self._tree = SharedTree(f"{context.node_id}.gvisor")
         self._hide = False
         """runsc is not to see what it would take for the host's own network."""
         self._debug = False
@@ -70,13 +68,13 @@ class GvisorBackend:
         except SandboxError as error:
             fix = error.fix if isinstance(error, Unavailable) else None
             return Capabilities(self.isolation, available=False, reason=error.message, fix=fix)
-        tree = self._node_tree()
+        with self._tree.use() as tree:
+            controllers, lacking = tree.controllers, tree.missing
         limits = {"disk_mb", "timeout_s", "max_output_bytes", "mem_mb"}
-        limits |= {name for name, controller in (("cpus", "cpu"), ("pids", "pids")) if controller in tree.controllers}
+        limits |= {name for name, controller in (("cpus", "cpu"), ("pids", "pids")) if controller in controllers}
         facts = {"runsc": self._runsc.version, "platform": self._platform}
         facts |= {f"image {image.name}": image.version for image in images.values()}
-        facts["cgroup"] = ", ".join(sorted(tree.controllers)) or "none: " + next(iter(tree.missing.values()), "")
-        self._drop_tree_if_idle()
+        facts["cgroup"] = ", ".join(sorted(controllers)) or "none: " + next(iter(lacking.values()), "")
         return Capabilities(
             self.isolation,
             available=True,
@@ -117,10 +115,8 @@ class GvisorBackend:
 
     async def reclaim(self) -> int:
         """See `Backend.reclaim`."""
-        try:
-            return await self._living.remove_others(self._node_tree())
-        finally:
-            self._drop_tree_if_idle()
+        with self._tree.use() as tree:
+            return await self._living.remove_others(tree)
 
     @asynccontextmanager
     async def _boot(self, spec: SandboxSpec) -> AsyncIterator[Sandbox]:
@@ -133,43 +129,36 @@ class GvisorBackend:
     async def _boot_with(
         self, runsc: Runsc, platform: str, spec: SandboxSpec, timeout_s: float, *, harness: bool = True
     ) -> AsyncIterator[Sandbox]:
-        self._live += 1
-        try:
-            async with AsyncExitStack() as stack:
-                root = self._lease_root(spec, stack)
-                slot = await self._take_slot(spec, stack)
-                name = secrets.token_hex(8)
-                stack.enter_context(self._living.named(name))
-                place = self._make_place(name)
-                debug, self._debug = self._debug, False
-                call = runsc.command(
-                    platform,
-                    place.folder,
-                    network="none" if slot is None else "sandbox",
-                    debug=debug,
-                    hide=slot is not None and self._hide,
-                )
-                waiting = harness_command(spec.runtime, ready_first=True) if harness else ()
-                world = World(
-                    root=root.path,
-                    guest=guest_folder(),
-                    argv=agent_command(waiting, root.settings),
-                    env={**ENVIRONMENT, **root.env},
-                    disk_mb=spec.disk_mb,
-                    netns=None if slot is None else slot.netns,
-                    resolv_conf=None if slot is None else slot.resolv_conf,
-                    mend_statx=runsc.needs_statx_mended,
-                )
-                try:
-                    sandbox = await stack.enter_async_context(boot(place, spec, world, call, timeout_s))
-                except StartFailed:
-                    self._debug = True
-                    raise
-                sandbox.furnish(root, self._binaries, slot)
-                yield sandbox
-        finally:
-            self._live -= 1
-            self._drop_tree_if_idle()
+        async with AsyncExitStack() as stack:
+            root = self._lease_root(spec, stack)
+            slot = await self._take_slot(spec, stack)
+            place = self._make_place(stack)
+            debug, self._debug = self._debug, False
+            call = runsc.command(
+                platform,
+                place.folder,
+                network="none" if slot is None else "sandbox",
+                debug=debug,
+                hide=slot is not None and self._hide,
+            )
+            waiting = harness_command(spec.runtime, ready_first=True) if harness else ()
+            world = World(
+                root=root.path,
+                guest=guest_folder(),
+                argv=agent_command(waiting, root.settings),
+                env={**ENVIRONMENT, **root.env},
+                disk_mb=spec.disk_mb,
+                netns=None if slot is None else slot.netns,
+                resolv_conf=None if slot is None else slot.resolv_conf,
+                mend_statx=runsc.needs_statx_mended,
+            )
+            try:
+                sandbox = await stack.enter_async_context(boot(place, spec, world, call, timeout_s))
+            except StartFailed:
+                self._debug = True
+                raise
+            sandbox.furnish(root, self._binaries, slot)
+            yield sandbox
 
     def _lease_root(self, spec: SandboxSpec, stack: AsyncExitStack) -> Root:
         try:
@@ -191,11 +180,14 @@ class GvisorBackend:
         except NetworkError as error:
             raise StartFailed("the sandbox was given no network", detail=error.detail) from error
 
-    def _make_place(self, name: str) -> Place:
+    def _make_place(self, stack: AsyncExitStack) -> Place:
+        name = secrets.token_hex(8)
         sandboxes = self._folder / "sandboxes"
         try:
             sandboxes.mkdir(mode=0o711, parents=True, exist_ok=True)
-            group = self._node_tree().group(name)
+            tree = stack.enter_context(self._tree.use())
+            stack.enter_context(self._living.named(name))
+            group = tree.group(name)
         except (CgroupError, OSError) as error:
             raise StartFailed("the sandbox did not start", detail=str(error)) from error
         return Place(name, sandboxes / name, group, self._folder / "failed")
@@ -220,12 +212,3 @@ class GvisorBackend:
                 logger.warning("gvisor platform does not work", platform=platform, error=error.detail)
                 failures.append(f"{platform}: {error.detail.splitlines()[0]}")
         raise Unavailable("no sandbox comes up: " + "; ".join(failures), fix="see the server's log")
-
-    def _node_tree(self) -> Tree:
-        self._tree = self._tree or node_tree(f"{self._node_id}.gvisor")
-        return self._tree
-
-    def _drop_tree_if_idle(self) -> None:
-        if self._live == 0 and self._tree is not None:
-            self._tree.remove()
-            self._tree = None

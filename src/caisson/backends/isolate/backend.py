@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import replace
 
 from caisson.backends.isolate.boot import boot
@@ -18,7 +18,7 @@ from caisson.backends.isolate.stage import NO_STAGE, Stage, set_stage
 from caisson.backends.isolate.wasm import find_wasmtime
 from caisson.backends.leftovers import Living
 from caisson.errors import SandboxError, StartFailed, Unavailable
-from caisson.host.cgroup import CgroupError, Tree, node_tree
+from caisson.host.cgroup import CgroupError, SharedTree
 from caisson.host.reserve import require
 from caisson.model import Isolation, Resources, Runtime
 from caisson.sandbox.contract import BackendContext, Capabilities, Sandbox, SandboxSpec
@@ -39,13 +39,11 @@ class IsolateBackend:
         if not isinstance(context.settings, Settings):
             raise TypeError("the isolate backend needs caisson's own settings")
         self._settings = context.settings
-        self._node_id = context.node_id
         self._sandboxes = context.node_dir / "isolate"
         self._guests: dict[Runtime, Guest] = {}
         self._stage: Stage = NO_STAGE
-        self._tree: Tree | None = None
+        self._tree = SharedTree(context.node_id)
         self._living = Living(self._sandboxes, self._settings.jail_uid_base)
-        self._live = 0
 
     async def probe(self) -> Capabilities:
         """See `Backend.probe`. Boots one sandbox of each runtime to know."""
@@ -66,13 +64,13 @@ class IsolateBackend:
         except SandboxError as error:
             fix = error.fix if isinstance(error, Unavailable) else None
             return Capabilities(self.isolation, available=False, reason=error.message, fix=fix)
-        tree = self._node_tree()
+        with self._tree.use() as tree:
+            controllers, lacking = tree.controllers, tree.missing
         limits = {"mem_mb", "disk_mb", "timeout_s", "max_output_bytes"}
-        limits |= {"cpus"} if "cpu" in tree.controllers else set()
-        limits |= {"pids"} if "pids" in tree.controllers or os.getuid() == 0 else set()
-        self._drop_tree_if_idle()
+        limits |= {"cpus"} if "cpu" in controllers else set()
+        limits |= {"pids"} if "pids" in controllers or os.getuid() == 0 else set()
         facts |= {guest.name: guest.version for guest in self._guests.values()}
-        facts["cgroup"] = ", ".join(sorted(tree.controllers)) or "none: " + next(iter(tree.missing.values()), "")
+        facts["cgroup"] = ", ".join(sorted(controllers)) or "none: " + next(iter(lacking.values()), "")
         return Capabilities(
             self.isolation,
             available=True,
@@ -105,10 +103,8 @@ class IsolateBackend:
 
     async def reclaim(self) -> int:
         """See `Backend.reclaim`."""
-        try:
-            return await self._living.remove_others(self._node_tree())
-        finally:
-            self._drop_tree_if_idle()
+        with self._tree.use() as tree:
+            return await self._living.remove_others(tree)
 
     @asynccontextmanager
     async def _boot(self, spec: SandboxSpec) -> AsyncIterator[Sandbox]:
@@ -117,21 +113,19 @@ class IsolateBackend:
             raise Unavailable(f"this host has nothing that runs {spec.runtime} in an isolate")
         if spec.network != "none":
             raise Unavailable("the isolate backend gives no network")
-        name = secrets.token_hex(8)
-        self._live += 1
-        try:
-            with self._living.user() as uid, self._living.named(name):
-                place = self._make_place(name, uid)
-                async with boot(place, spec, guest, self._settings.start_timeout_s) as sandbox:
-                    yield sandbox
-        finally:
-            self._live -= 1
-            self._drop_tree_if_idle()
+        with ExitStack() as stack:
+            place = self._make_place(stack)
+            async with boot(place, spec, guest, self._settings.start_timeout_s) as sandbox:
+                yield sandbox
 
-    def _make_place(self, name: str, uid: int) -> Place:
+    def _make_place(self, stack: ExitStack) -> Place:
+        name = secrets.token_hex(8)
         try:
             require()
-            group = self._node_tree().group(name)
+            tree = stack.enter_context(self._tree.use())
+            uid = stack.enter_context(self._living.user())
+            stack.enter_context(self._living.named(name))
+            group = tree.group(name)
         except (CgroupError, OSError) as error:
             raise StartFailed("the sandbox did not start", detail=str(error)) from error
         own_uid = uid if self._stage.namespace_fd is not None else None
@@ -155,12 +149,3 @@ class IsolateBackend:
         sources = {mount.source for guest in self._guests.values() for mount in guest.mounts}
         private = sorted(path for path in sources if not str(path).startswith(_SYSTEM_FOLDERS))
         self._stage = await set_stage([*private, self._sandboxes])
-
-    def _node_tree(self) -> Tree:
-        self._tree = self._tree or node_tree(self._node_id)
-        return self._tree
-
-    def _drop_tree_if_idle(self) -> None:
-        if self._live == 0 and self._tree is not None:
-            self._tree.remove()
-            self._tree = None

@@ -157,8 +157,7 @@ class MicrovmBackend:
     def _capabilities(
         self, choice: Choice, kernel: Kernel, images: Mapping[Runtime, Image], missing: Mapping[Runtime, str]
     ) -> Capabilities:
-        controllers = self._places.tree().controllers
-        self._places.drop_tree_if_idle()
+        controllers = self._places.controllers()
         limits = {"mem_mb", "disk_mb", "timeout_s", "max_output_bytes", "pids"}
         limits |= {"cpus"} if "cpu" in controllers else set()
         facts = {"vmm": f"{choice.vmm.name} {choice.vmm.version}", "why": choice.why, "kernel": kernel.release}

@@ -13,7 +13,7 @@ from caisson.backends.leftovers import Living, remove_folder, write_user
 from caisson.backends.microvm.sizes import HOST_OVERHEAD_BYTES
 from caisson.backends.microvm.vmm import Home
 from caisson.errors import StartFailed
-from caisson.host.cgroup import CgroupError, Group, Limits, Tree, node_tree
+from caisson.host.cgroup import CgroupError, Group, Limits, SharedTree
 from caisson.host.shield import Teardown
 
 PIDS = 128
@@ -27,18 +27,14 @@ class Places:
     def __init__(self, node_id: str, sandboxes: Path, uid_base: int) -> None:
         self.sandboxes = sandboxes
         # With what no node's name can have in it.
-        self._tree_name = f"{node_id}.microvm"
+        self._tree = SharedTree(f"{node_id}.microvm")
         self._living = Living(sandboxes, uid_base)
-        self._tree: Tree | None = None
-        self._live = 0
 
     @asynccontextmanager
     async def take(self, ram_mb: int, cpus: float) -> AsyncIterator[Home]:
         """A place for a machine with so much memory. When it is left, nothing of it is left. Raises StartFailed."""
         teardown = Teardown()
         names = ExitStack()
-        self._live += 1
-        teardown.push(self._gone)
         teardown.push(names.close)
         try:
             try:
@@ -52,37 +48,26 @@ class Places:
 
     async def reclaim(self) -> int:
         """Remove what other processes of this node left; how many machines that were."""
-        try:
-            return await self._living.remove_others(self.tree())
-        finally:
-            self.drop_tree_if_idle()
+        with self._tree.use() as tree:
+            return await self._living.remove_others(tree)
 
-    def tree(self) -> Tree:
-        """The node's own control groups for machines; `drop_tree_if_idle` is to be called afterwards."""
-        self._tree = self._tree or node_tree(self._tree_name)
-        return self._tree
-
-    def drop_tree_if_idle(self) -> None:
-        """Remove the parents of the control groups if no machine lives."""
-        if self._live == 0 and self._tree is not None:
-            self._tree.remove()
-            self._tree = None
+    def controllers(self) -> frozenset[str]:
+        """The controllers whose limits machines can be given."""
+        with self._tree.use() as tree:
+            return tree.controllers
 
     def _make(self, teardown: Teardown, names: ExitStack) -> Home:
         name = secrets.token_hex(8)
         folder = self.sandboxes / name
+        tree = names.enter_context(self._tree.use())
         names.enter_context(self._living.named(name))
         uid = names.enter_context(self._living.user()) if os.getuid() == 0 else None
         teardown.push(lambda: asyncio.to_thread(remove_folder, folder))
         folder.mkdir(mode=0o700, parents=True)
         write_user(folder, uid)
-        group = self.tree().group(name)
+        group = tree.group(name)
         teardown.push(lambda: _remove(group))
         return Home(name, folder, group, uid)
-
-    def _gone(self) -> None:
-        self._live -= 1
-        self.drop_tree_if_idle()
 
 
 async def _remove(group: Group) -> None:
