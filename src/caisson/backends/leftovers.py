@@ -19,14 +19,13 @@ import structlog
 
 from caisson.errors import CaissonError, StartFailed
 from caisson.host.birthmark import end_processes
-from caisson.host.cgroup import CgroupError, Group, Tree
+from caisson.host.cgroup import Group, Tree
 from caisson.host.pidfd import start_ticks
 from caisson.host.reserve import spending
 
 logger = structlog.get_logger(__name__)
 
 _EMPTY_S = 10.0
-_RETRY_S = 0.01
 _AT_ONCE = 32
 """Sandboxes that are being removed at one time."""
 _STATE = "state.json"
@@ -140,14 +139,7 @@ async def _remove(name: str, folder: Path | None, group: Group) -> bool:
         await end_processes(state.processes)
         # The server may have lived in another control group then, so what it wrote down counts as well.
         left = Group({str(path): path for path in (*group.paths, *state.cgroups)})
-        left.kill()
-        async with asyncio.timeout(_EMPTY_S):
-            while True:
-                try:
-                    left.remove()
-                    break
-                except CgroupError:
-                    await asyncio.sleep(_RETRY_S)
+        await left.end(_EMPTY_S)
         if folder is not None:
             await asyncio.to_thread(remove_folder, folder)
     except (OSError, CaissonError, TimeoutError) as error:

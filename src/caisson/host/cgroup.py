@@ -5,6 +5,7 @@ What this process may not write is reported in `Tree.missing` and never assumed 
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
@@ -20,6 +21,7 @@ LIMITING = ("cpu", "memory", "pids")
 """Controllers that enforce a limit; v1 counts CPU time in a fourth, cpuacct."""
 PERIOD_US = 100_000
 _SUPERVISOR = "supervisor"
+_RETRY_S = 0.001
 
 
 class CgroupError(CaissonError):
@@ -175,6 +177,21 @@ class Group:
                 continue
             except OSError as error:
                 raise CgroupError(f"the cgroup {path} could not be removed: {error.strerror}") from error
+
+    async def end(self, within_s: float) -> None:
+        """Kill everything inside, and remove the folders once nobody is, which is also the proof that nobody is left.
+
+        Raises TimeoutError.
+        """
+        async with asyncio.timeout(within_s):
+            while True:
+                self.kill()
+                try:
+                    self.remove()
+                    return
+                except CgroupError:
+                    # A dead process leaves its groups a moment after its parent hears of its death, without any event.
+                    await asyncio.sleep(_RETRY_S)
 
 
 @dataclass(frozen=True, slots=True)

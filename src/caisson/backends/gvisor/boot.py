@@ -70,7 +70,7 @@ async def _boot(
 ) -> GvisorSandbox:
     teardown.push(lambda: remove_folder(place.folder))
     # Both before anything can fail, since the group is there already.
-    teardown.push(lambda: _remove_group(place.group))
+    teardown.push(lambda: place.group.end(_EMPTY_S))
     for folder in (place.folder, place.folder / "state", place.folder / "logs"):
         folder.mkdir(mode=0o711)
     place.group.limit(waiting_limits(spec))
@@ -141,16 +141,3 @@ def _keep_logs(place: Place) -> Path:
         for old in kept[:-KEPT_LOGS]:
             shutil.rmtree(old)
     return target
-
-
-async def _remove_group(group: Group) -> None:
-    """Remove the control groups once nobody is in them, which is also the proof that nobody is left."""
-    async with asyncio.timeout(_EMPTY_S):
-        while True:
-            group.kill()
-            try:
-                group.remove()
-                return
-            except CgroupError:
-                # A dead process leaves its groups a moment after its parent hears of its death, without any event.
-                await asyncio.sleep(0.001)

@@ -48,7 +48,7 @@ async def boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float) 
 async def _boot(place: Place, spec: SandboxSpec, guest: Guest, timeout_s: float, teardown: Teardown) -> IsolateSandbox:
     teardown.push(lambda: remove_folder(place.folder))
     # Both before anything can fail, since the group is there already.
-    teardown.push(lambda: _remove_group(place))
+    teardown.push(lambda: place.group.end(_EMPTY_S))
     make_folder(place.folder)
     write_user(place.folder, place.uid)
     place.group.limit(Limits(cpus=DEFAULT_CPUS, mem_bytes=total_bytes(spec), pids=PIDS))
@@ -144,16 +144,3 @@ async def _last_words(place: Place, channel: Channel, why: str) -> str:
             words += b"".join(frame.payload for frame in frames)
     said = words[-SAID_BYTES:].decode("utf-8", "replace").strip()
     return f"{place.id}: {why}: {said}" if said else f"{place.id}: {why}"
-
-
-async def _remove_group(place: Place) -> None:
-    """Remove the control groups once nobody is in them, which is also the proof that nobody is left."""
-    place.group.kill()
-    async with asyncio.timeout(_EMPTY_S):
-        while True:
-            try:
-                place.group.remove()
-                return
-            except CgroupError:
-                # A dead process leaves its groups a moment after its parent hears of its death, without any event.
-                await asyncio.sleep(0.001)

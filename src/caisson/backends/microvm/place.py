@@ -13,7 +13,7 @@ from caisson.backends.leftovers import Living, remove_folder, write_user
 from caisson.backends.microvm.sizes import HOST_OVERHEAD_BYTES
 from caisson.backends.microvm.vmm import Home
 from caisson.errors import StartFailed
-from caisson.host.cgroup import CgroupError, Group, Limits, SharedTree
+from caisson.host.cgroup import CgroupError, Limits, SharedTree
 from caisson.host.shield import Teardown
 
 PIDS = 128
@@ -66,18 +66,5 @@ class Places:
         folder.mkdir(mode=0o700, parents=True)
         write_user(folder, uid)
         group = tree.group(name)
-        teardown.push(lambda: _remove(group))
+        teardown.push(lambda: group.end(_EMPTY_S))
         return Home(name, folder, group, uid)
-
-
-async def _remove(group: Group) -> None:
-    """Remove the control groups once nobody is in them, which is also the proof that nobody is left."""
-    group.kill()
-    async with asyncio.timeout(_EMPTY_S):
-        while True:
-            try:
-                group.remove()
-                return
-            except CgroupError:
-                # A dead process leaves its groups a moment after its parent hears of its death, without any event.
-                await asyncio.sleep(0.001)
