@@ -5,8 +5,7 @@ import { requestBody } from "@/api/queries";
 import { draftOfSpec } from "./draftOfSpec";
 import { EXAMPLES } from "./examples";
 import { asCommand, asCurl, asPython, asPythonValue, shellQuote } from "./snippets";
-import { nameMistake, renamed } from "./names";
-import { buildSpec, faultIn, jsonMistake, runtimeOf } from "./spec";
+import { buildSpec, runtimeOf } from "./spec";
 import { draftOf, likelyEntry, withFiles } from "./useDraft";
 
 const [PYTHON] = EXAMPLES;
@@ -42,42 +41,6 @@ test("what is not changed is not sent, and what is wrong is named", () => {
 test("an input goes out as it was written", () => {
   expect(requestBody({ runtime: "node", code: "1", input: 1 }, "12345678901234567890")).toBe('{"runtime":"node","code":"1","input":12345678901234567890}');
   expect(requestBody({ runtime: "node", code: "1" }, null)).toBe('{"runtime":"node","code":"1"}');
-});
-
-test("a mistake in JSON tells where it is", () => {
-  const text = '{\n  "a": 1,\n  oops\n}';
-  try {
-    JSON.parse(text);
-  } catch (error) {
-    expect(jsonMistake(text, error)).toContain("line 3, column 3");
-  }
-});
-
-test.each([
-  ['{"a":', 5],
-  ["nope", 0],
-  ["[1, 2,]", 6],
-  ['{"a": tru}', 6],
-  ["[01]", 1],
-  ['"ab\\x"', 0],
-  ['{"a": [1, {"b": null}], "c": -1.5e3} x', 37],
-])("%s stops being JSON at %d", (text, at) => {
-  expect(faultIn(text)).toBe(at);
-});
-
-test("a file or folder takes a name that is free, and nothing else", () => {
-  const names = ["main.py", "lib/a.py", "lib/deep/b.py", "data/a.py"];
-  expect(nameMistake(names, null, "lib/c.py")).toBeNull();
-  expect(nameMistake(names, null, "constructor")).toBeNull();
-  expect(nameMistake(names, "lib", "lib/more")).toBeNull();
-  expect(renamed("lib/deep/b.py", "lib", "lib/more")).toBe("lib/more/deep/b.py");
-  expect(renamed("library.py", "lib", "x")).toBe("library.py");
-  expect(nameMistake(names, "lib/a.py", "main.py")).toBe("There is a main.py already.");
-  expect(nameMistake(names, "lib", "data")).toBe("There is a data/a.py already.");
-  expect(nameMistake(names, null, "main.py/x.py")).toBe("main.py is a file.");
-  expect(nameMistake(names, null, "lib")).toBe("lib is a folder.");
-  expect(nameMistake(names, null, "../x")).not.toBeNull();
-  expect(nameMistake(names, null, "ä".repeat(128))).toContain("255 bytes");
 });
 
 test("files from outside replace an example and join a draft", () => {
