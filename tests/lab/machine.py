@@ -61,8 +61,10 @@ class Lab:
             if kind == b"x":
                 return int(data), output.decode("utf-8", "replace")
             if kind == b"h":
-                # Emulated virtualisation has faults of its own, which can bring the lab's kernel down.
-                raise LabUnavailable(f"the lab started anew; its console ends with:\n{self.console[-3000:]}")
+                raise LabUnavailable(
+                    "the lab's kernel went down, as emulated virtualisation now and then makes it do: try again; "
+                    f"its console ends with:\n{self.console[-3000:]}"
+                )
             output += data
             if out is not None:
                 out(data)
@@ -104,7 +106,11 @@ def running(image: Image, payload: Path, say: Callable[[str], None] = print) -> 
         yield lab
 
 
+# A processor may never come back from a machine that runs on it, a fault of the emulation: the kernel then ends after
+# two minutes (twice the threshold), and with it the run.
 _MOUNT = """
+echo 60 >/proc/sys/kernel/watchdog_thresh
+echo 1 >/proc/sys/kernel/softlockup_panic
 date -s @$(cat /sys/class/rtc/rtc0/since_epoch) >/dev/null
 chgrp kvm /dev/kvm && chmod 660 /dev/kvm
 mkdir -p /payload /tmp/over/upper /tmp/over/work /repo
