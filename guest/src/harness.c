@@ -54,14 +54,17 @@ static void close_channel(struct harness *harness) {
     outbox_clear(&harness->outbox);
 }
 
-void harness_renew(struct agent *agent, const uint8_t nonce[NONCE_BYTES]) {
+void harness_renew(struct agent *agent, const uint8_t nonce[NONCE_BYTES], bool rehearses) {
     struct harness *harness = &agent->harness;
-    uint8_t buffer[FIELD_HEADER_BYTES + NONCE_BYTES];
+    uint8_t buffer[2 * FIELD_HEADER_BYTES + NONCE_BYTES];
     struct message_writer writer = {.buffer = buffer, .capacity = sizeof buffer};
     message_put(&writer, TAG_NONCE, nonce, NONCE_BYTES);
     if (harness->stage == HARNESS_ABSENT) {
         outbox_put(&agent->outbox, FRAME_RENEWED, 0, buffer, writer.length);
         return;
+    }
+    if (rehearses) {
+        message_put(&writer, TAG_REHEARSE, nonce, 0);
     }
     memcpy(harness->nonce, nonce, NONCE_BYTES);
     outbox_put(&harness->outbox, FRAME_RENEW, 0, buffer, writer.length);
@@ -178,11 +181,9 @@ static bool take_exit(struct agent *agent, const struct frame *frame) {
         /* Elsewhere the host sees for itself, and each look costs a function some of its time. */
         used.peak_bytes = usage_peak_running(process->pid, &process->group);
     }
-    if (process->group.fd >= 0) {
-        process_kill(process); /* the group must be empty before the host may be told */
-    } else {
-        harness->leaving = process->pid;
-    }
+    harness->leaving = process->pid;
+    harness->left = process->group;
+    process->group.fd = -1;
     process_ended(process, (int)code << 8, &used); /* a status as wait(2) gives it */
     return true;
 }
@@ -190,6 +191,7 @@ static bool take_exit(struct agent *agent, const struct frame *frame) {
 void harness_put_away(struct harness *harness) {
     if (harness->leaving > 0) {
         /* Not reaped yet: the number is still its own. */
+        cgroup_kill(&harness->left);
         kill(-harness->leaving, SIGKILL);
         kill(harness->leaving, SIGKILL);
         harness->leaving = 0;

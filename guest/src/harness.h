@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "bytes.h"
+#include "cgroup.h"
 #include "frame.h"
 #include "outbox.h"
 #include "protocol.h"
@@ -46,6 +47,7 @@ struct harness {
     uint64_t input_left;  /* INPUT to come */
     uint32_t input_taken; /* INPUT in the outbox, for which the host has no new credit yet */
     pid_t leaving; /* it said EXIT, and is to be killed once the host was told; 0: none */
+    struct cgroup left; /* what it leaves, with whatever it began */
     uint8_t nonce[NONCE_BYTES];
     uint8_t ready[HARNESS_READY_MOST];
     uint32_t ready_length;
@@ -58,7 +60,7 @@ bool harness_start(struct agent *agent);
 bool harness_is_ready(const struct harness *harness);
 
 /* Tells a waiting harness to renew itself; its answer becomes ours. */
-void harness_renew(struct agent *agent, const uint8_t nonce[NONCE_BYTES]);
+void harness_renew(struct agent *agent, const uint8_t nonce[NONCE_BYTES], bool rehearses);
 
 /* Passes START on; from here the harness is the process of that stream. `input_size` bytes of INPUT follow. */
 void harness_begin(struct agent *agent, struct bytes start, uint64_t input_size);

@@ -70,7 +70,9 @@ enum tag {
     TAG_CLOCK_NS = 65,
     TAG_HOSTNAME = 66,
     TAG_MACHINE_ID = 67,
-    TAG_COUNT = 68,
+    TAG_KEEP = 68,
+    TAG_REHEARSE = 69,
+    TAG_COUNT = 70,
 };
 
 #endif

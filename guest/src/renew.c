@@ -9,6 +9,7 @@
 
 #include "fields.h"
 #include "kernel.h"
+#include "rehearse.h"
 #include "reply.h"
 
 enum { NAME_CAPACITY = 65 };
@@ -79,10 +80,15 @@ bool renew(struct agent *agent, struct bytes payload) {
         reply_error(agent, 0, "io", failed, errno);
         return true;
     }
-    if (message_has(&message, TAG_ENTROPY)) {
-        harness_renew(agent, message.values[TAG_NONCE].at);
+    const uint8_t *nonce = message.values[TAG_NONCE].at;
+    bool rehearses = message_has(&message, TAG_REHEARSE);
+    if (rehearses) {
+        rehearse(agent);
+    }
+    if (rehearses || (message_has(&message, TAG_ENTROPY) && !message_has(&message, TAG_KEEP))) {
+        harness_renew(agent, nonce, rehearses);
     } else {
-        reply_renewed(agent, message.values[TAG_NONCE].at);
+        reply_renewed(agent, nonce);
     }
     return true;
 }

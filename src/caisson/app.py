@@ -24,7 +24,7 @@ from ulid import ULID
 from caisson import __version__, metrics, telemetry
 from caisson.api.protocol import BoundedProtocol, RefusingProtocol
 from caisson.api.server import create_app
-from caisson.backends import load_backends
+from caisson.backends import closing, load_backends
 from caisson.compare.service import Benchmarks
 from caisson.engine.engine import Engine
 from caisson.engine.reclaim import reclaiming, running
@@ -143,6 +143,7 @@ async def open_app(settings: Settings) -> AsyncIterator[tuple[FastAPI, Engine]]:
                     "make one with `caisson keys create`, or listen on 127.0.0.1",
                 )
             async with (
+                closing(backends),
                 reclaiming(node_dir, left, backends, slots),
                 Engine(settings, store, backends, node_id).open() as engine,
                 Benchmarks(engine, store, node_id).open() as benchmarks,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import entry_points
 
 from caisson.errors import Unavailable
 from caisson.model import Isolation
-from caisson.sandbox.contract import ENTRY_POINT_GROUP, Backend, BackendContext
+from caisson.sandbox.contract import ENTRY_POINT_GROUP, Backend, BackendContext, Closing
 
 
 def load_backends(names: Sequence[str], context: BackendContext) -> dict[Isolation, Backend]:
@@ -24,3 +25,13 @@ def load_backends(names: Sequence[str], context: BackendContext) -> dict[Isolati
         backend: Backend = found[name].load()(context)
         backends[backend.isolation] = backend
     return backends
+
+
+@asynccontextmanager
+async def closing(backends: Mapping[Isolation, Backend]) -> AsyncIterator[None]:
+    """At the end, have them let go of what they keep."""
+    async with AsyncExitStack() as stack:
+        for backend in backends.values():
+            if isinstance(backend, Closing):
+                stack.push_async_callback(backend.close)
+        yield

@@ -105,6 +105,10 @@ class Renewal:
     set_clock: bool = True
     hostname: str | None = None
     machine_id: str | None = field(default_factory=lambda: secrets.token_hex(16))
+    keep_interpreter: bool = False
+    """The interpreter that waits is in no other copy, and may stay as it is."""
+    rehearse: bool = False
+    """Nobody waits for it: let it do once what it does for a program, which is faster the next time."""
 
 
 async def renew(channel: Channel, renewal: Renewal, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -134,6 +138,10 @@ async def _renew_once(channel: Channel, renewal: Renewal, now_s: Callable[[], fl
         fields.append((Tag.HOSTNAME, renewal.hostname))
     if renewal.machine_id is not None:
         fields.append((Tag.MACHINE_ID, renewal.machine_id))
+    if renewal.keep_interpreter:
+        fields.append((Tag.KEEP, b""))
+    if renewal.rehearse:
+        fields.append((Tag.REHEARSE, b""))
     asked = now_s()
     if renewal.set_clock:
         fields.append((Tag.CLOCK_NS, time.time_ns()))

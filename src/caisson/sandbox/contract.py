@@ -214,3 +214,12 @@ class Backend(Protocol):
         touches what is not this node's.
         """
         ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A backend that keeps something of its own beside the sandboxes it boots."""
+
+    async def close(self) -> None:
+        """Let go of it, and return when nothing is left. After the last sandbox; the backend may be used again."""
+        ...

@@ -98,6 +98,8 @@ class Tag(IntEnum):
     CLOCK_NS = 65
     HOSTNAME = 66
     MACHINE_ID = 67
+    KEEP = 68
+    REHEARSE = 69
 
 
 FROM_GUEST = frozenset(t for t in FrameType if t < 0x40 or t >= 0x70)

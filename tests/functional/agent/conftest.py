@@ -96,6 +96,7 @@ def harnessed(agent: Path, work: Path, inside: Path) -> Callable[..., Drove]:
         code: str | Mapping[str, str],
         *,
         renewals: int = 0,
+        rehearsals: int = 0,
         options: tuple[str, ...] = (),
         **rest: Any,
     ) -> Drove:
@@ -112,6 +113,8 @@ def harnessed(agent: Path, work: Path, inside: Path) -> Callable[..., Drove]:
             async with agent_channel(agent, *arguments, env=env) as channel:
                 for _ in range(renewals):
                     await renew(channel, Renewal(entropy=None, set_clock=False, machine_id=None))
+                for _ in range(rehearsals):
+                    await renew(channel, Renewal(entropy=None, set_clock=False, machine_id=None, rehearse=True))
                 return await drive(channel, job, start_of(job))
 
         return asyncio.run(main())

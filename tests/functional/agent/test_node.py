@@ -163,3 +163,8 @@ def test_a_promise_that_never_settles_does_not_end_the_program(node: Run) -> Non
 
 def test_a_copy_is_started_anew(node: Run) -> None:
     assert node("export default (x) => x", input=1, renewals=2).result == 1
+
+
+def test_a_rehearsal_leaves_nothing_that_a_program_could_find(node: Run) -> None:
+    code = "import fs from 'node:fs'; export default (x) => [x, fs.readdirSync('.'), process.argv.length]"
+    assert node(code, input=1, rehearsals=2).result == [1, ["main.mjs"], 2]

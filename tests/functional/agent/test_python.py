@@ -189,6 +189,18 @@ def test_the_environment_is_what_was_given(python: Run) -> None:
     assert set(done.result) <= {"K", "CAISSON_OUTPUT", "PATH", "HOME", "LANG", "USER", "TMPDIR", "LC_CTYPE"}
 
 
+def test_a_rehearsal_leaves_nothing_that_a_program_could_find(python: Run) -> None:
+    code = """
+import os, sys
+def handler(x):
+    assert sys.modules["__main__"].handler is handler
+    return [x, sorted(os.listdir(".")), sys.argv, sys.path, sorted(os.environ), sorted(sys.modules)]
+"""
+    for options in ((), ("--restart-on-renew",)):
+        rehearsed, other = (python(code, input=1, rehearsals=number, options=options) for number in (2, 0))
+        assert rehearsed.result == other.result
+
+
 def test_copies_draw_other_numbers_after_they_renewed_themselves(python: Run) -> None:
     assert python("import random\ndef handler(x): return random.random()", renewals=1).result < 1
 

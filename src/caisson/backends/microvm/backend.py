@@ -12,9 +12,11 @@ from dataclasses import replace
 import structlog
 
 from caisson.backends.binaries import Binaries
-from caisson.backends.microvm.boot import Booter, Kind
+from caisson.backends.microvm.boot import FAULTS, Booter, Kind
 from caisson.backends.microvm.choice import Choice, choose
 from caisson.backends.microvm.kernel import find_kernel, own_kernel, prepare_kernel
+from caisson.backends.microvm.memory import may_write_memory
+from caisson.backends.microvm.parents import Parents
 from caisson.backends.microvm.patience import Patience
 from caisson.backends.microvm.place import Places
 from caisson.backends.microvm.sizes import size_class
@@ -56,6 +58,7 @@ class MicrovmBackend:
         self._slots = context.slots
         # Not gVisor's: what runs in a machine is compiled in a machine.
         self._binaries = Binaries(self._folder / "go", self._settings.go_cache_mb << 20)
+        self._parents = Parents(FAULTS) if may_write_memory() else None
         self._booter: Booter | None = None
         self._must_collect = False
 
@@ -73,7 +76,15 @@ class MicrovmBackend:
             disks = self._folder / "disks"
             patience = Patience.of(choice.vmm.acceleration, self._settings.start_timeout_s)
             self._booter = Booter(
-                choice.vmm, kernel, self._places, self._templates, disks, self._binaries, patience, self._slots
+                choice.vmm,
+                kernel,
+                self._places,
+                self._templates,
+                disks,
+                self._binaries,
+                patience,
+                self._slots,
+                self._parents,
             )
         except SandboxError as error:
             fix = error.fix if isinstance(error, Unavailable) else None
@@ -116,6 +127,11 @@ class MicrovmBackend:
     async def reclaim(self) -> int:
         """See `Backend.reclaim`."""
         return await self._places.reclaim()
+
+    async def close(self) -> None:
+        """See `Closing.close`."""
+        if self._parents is not None:
+            await self._parents.close()
 
     @asynccontextmanager
     async def _boot(self, spec: SandboxSpec) -> AsyncIterator[Sandbox]:

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -17,12 +17,24 @@ from caisson.backends.binaries import Binaries
 from caisson.backends.leftovers import write_state
 from caisson.backends.microvm.disk import blank_disk, copy_disk
 from caisson.backends.microvm.greeting import explained, greet, open_channel
+from caisson.backends.microvm.parents import Parent, Parents
 from caisson.backends.microvm.patience import Patience
 from caisson.backends.microvm.place import Places
-from caisson.backends.microvm.sandbox import Kept, MicrovmSandbox, renew
+from caisson.backends.microvm.sandbox import Kept, MicrovmSandbox, rehearse, renew
 from caisson.backends.microvm.sizes import ram_mb, vcpus
 from caisson.backends.microvm.snapshot import Damaged, Key, Template, Templates
-from caisson.backends.microvm.vmm import Drive, Home, Kernel, Machine, MachineConfig, Nic, Vmm, VmmError
+from caisson.backends.microvm.vmm import (
+    Drive,
+    Home,
+    IncrementRefused,
+    Kernel,
+    Machine,
+    MachineConfig,
+    Nic,
+    Snapshot,
+    Vmm,
+    VmmError,
+)
 from caisson.errors import StartFailed, Unavailable
 from caisson.host.cgroup import CgroupError
 from caisson.host.network.gate import GUEST_MAC, NetworkError
@@ -85,6 +97,8 @@ class Booter:
     patience: Patience
     slots: Slots | None = None
     """None: no machine gets a network."""
+    parents: Parents | None = None
+    """None: every copy of a template starts its interpreter itself."""
 
     @asynccontextmanager
     async def boot(self, kind: Kind) -> AsyncIterator[MicrovmSandbox]:
@@ -165,23 +179,71 @@ class Booter:
         self, kind: Kind, slot: Slot | None, template: Template, start: StartKind, stack: AsyncExitStack
     ) -> MicrovmSandbox:
         home = await stack.enter_async_context(self._home(kind, slot))
-        disk = home.folder / "disk"
-        await _copy_disk(template.disk, disk)
-        config = self._config(kind, (Drive(kind.image.erofs, True), Drive(disk, False)), slot)
+        snapshot = await self._saved(kind, template, home)
         began = time.monotonic()
         with self._counted("restore"):
-            machine = await stack.enter_async_context(self.vmm.load(config, template.snapshot, home))
-            write_state(home.folder, machine.pids, home.group.paths)
             try:
-                # Before the connection: Firecracker can make one only with a guest that runs.
-                await machine.resume()
-                channel = await open_channel(machine, stack)
-                restore_ms = _ms_since(began)
-                await renew(channel, home.id, self.patience.step_s)
+                machine, channel = await self._continue(kind, slot, home, snapshot, stack)
+            except IncrementRefused:
+                if self.parents is not None:
+                    self.parents.is_of_use = False
+                raise
+            restore_ms = _ms_since(began)
+            try:
+                keep = snapshot.increment is not None
+                await renew(channel, home.id, self.patience.step_s, keep_interpreter=keep)
             except FAULTS as error:
                 raise await explained(home.id, machine, error) from error
         facts = self._facts(restore_ms=restore_ms, renew_ms=round(_ms_since(began) - restore_ms, 3))
         return self._sandbox(home, kind, slot, machine, channel, start, facts)
+
+    async def _saved(self, kind: Kind, template: Template, home: Home) -> Snapshot:
+        """What a copy continues, whose disk is in its home then: a parent's child, else the template itself."""
+        disk = home.folder / "disk"
+        if kind.harness and self.parents is not None and self.vmm.has_increments:
+            try:
+                async with asyncio.timeout(self.patience.step_s):
+                    child = await self.parents.take(template, lambda: self._parent(kind, template))
+                if child is not None:
+                    child.disk.rename(disk)
+                    return replace(template.snapshot, increment=child.increment)
+            except FAULTS as error:
+                # The copy can start its interpreter itself, only later.
+                metrics.machines_failed.labels(self.vmm.name, "parent").inc()
+                logger.warning("a copy has to start its interpreter itself", error=f"{type(error).__name__} {error}")
+        await _copy_disk(template.disk, disk)
+        return template.snapshot
+
+    async def _continue(
+        self,
+        kind: Kind,
+        slot: Slot | None,
+        home: Home,
+        snapshot: Snapshot,
+        stack: AsyncExitStack,
+        *,
+        to_save: bool = False,
+    ) -> tuple[Machine, Channel]:
+        """A machine that goes on from where it was saved. Raises one of FAULTS."""
+        config = self._config(kind, (Drive(kind.image.erofs, True), Drive(home.folder / "disk", False)), slot)
+        machine = await stack.enter_async_context(self.vmm.load(config, snapshot, home, to_save=to_save))
+        write_state(home.folder, machine.pids, home.group.paths)
+        try:
+            # Before the connection: Firecracker can make one only with a guest that runs.
+            await machine.resume()
+            return machine, await open_channel(machine, stack)
+        except FAULTS as error:
+            raise await explained(home.id, machine, error) from error
+
+    @asynccontextmanager
+    async def _parent(self, kind: Kind, template: Template) -> AsyncIterator[Parent]:
+        async with AsyncExitStack() as stack:
+            # No program runs in it, so that any network will do.
+            slot = await self._slot("egress" if kind.has_network else "none", stack)
+            home = await stack.enter_async_context(self._home(kind, slot))
+            await _copy_disk(template.disk, home.folder / "disk")
+            machine, channel = await self._continue(kind, slot, home, template.snapshot, stack, to_save=True)
+            yield Parent(home, machine, channel, template, self.patience.step_s)
 
     async def _make(self, kind: Kind, folder: Path) -> None:
         """Make a template's files from a boot that is used for nothing else."""
@@ -191,8 +253,7 @@ class Booter:
             home = await stack.enter_async_context(self._home(kind, slot))
             machine, channel = await self._up(kind, slot, home, stack, to_save=True)
             # Its answer is the last thing under way: a snapshot must not hold half a frame.
-            if not await channel.ping(self.patience.step_s):
-                raise VmmError("the machine to be saved does not answer")
+            await rehearse(channel, self.patience.step_s)
             with self._counted("save"):
                 async with asyncio.timeout(self.patience.step_s):
                     await machine.pause()

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from caisson.backends.microvm.memory import own_copy
 from caisson.backends.microvm.qemu_command import (
     Descriptors,
     Engine,
@@ -28,7 +29,7 @@ from caisson.host.jailed import Jailed, JailNotBuilt
 from caisson.host.network.namespace import attach_tap, inside
 from caisson.host.pipes import Tail
 from caisson.host.process import CommandFailed, run, start
-from caisson.host.shield import Teardown, uninterrupted
+from caisson.host.shield import Teardown, acquired, uninterrupted
 
 BINARY = "qemu-system-x86_64"
 FIX = "apt-get install qemu-system-x86"
@@ -38,6 +39,7 @@ class QemuVmm:
     """A `Vmm`."""
 
     name = "qemu"
+    has_increments = True
 
     def __init__(self, engine: Engine, version: str) -> None:
         self.version = version
@@ -63,9 +65,11 @@ class QemuVmm:
         """See `Vmm.boot`."""
         return self._boot(config, home, to_save)
 
-    def load(self, config: MachineConfig, snapshot: Snapshot, home: Home) -> AbstractAsyncContextManager[Machine]:
+    def load(
+        self, config: MachineConfig, snapshot: Snapshot, home: Home, *, to_save: bool = False
+    ) -> AbstractAsyncContextManager[Machine]:
         """See `Vmm.load`."""
-        return self._load(config, snapshot, home)
+        return self._load(config, snapshot, home, to_save)
 
     @asynccontextmanager
     async def _boot(self, config: MachineConfig, home: Home, to_save: bool) -> AsyncIterator[Machine]:
@@ -81,11 +85,17 @@ class QemuVmm:
             await teardown.close()
 
     @asynccontextmanager
-    async def _load(self, config: MachineConfig, snapshot: Snapshot, home: Home) -> AsyncIterator[Machine]:
+    async def _load(
+        self, config: MachineConfig, snapshot: Snapshot, home: Home, to_save: bool
+    ) -> AsyncIterator[Machine]:
         teardown = Teardown()
         try:
-            machine = await self._launch(config, home, snapshot.memory_fd, teardown, incoming=True)
-            await machine.restore(snapshot.state)
+            memory = snapshot.memory_fd
+            if to_save:
+                memory = await acquired(asyncio.to_thread(own_copy, memory), os.close)
+                teardown.push(lambda: os.close(memory))
+            machine = await self._launch(config, home, memory, teardown, shared=to_save, incoming=True)
+            await machine.restore(snapshot)
             yield machine
         finally:
             await teardown.close()

@@ -10,12 +10,12 @@ import socket
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from caisson.backends.microvm.memory import copy_sparse
+from caisson.backends.microvm.memory import copy_sparse, difference, write_into
 from caisson.backends.microvm.qemu_command import CONSOLE_BYTES
 from caisson.backends.microvm.qmp import Qmp
-from caisson.backends.microvm.vmm import End, EndKind, VmmError
+from caisson.backends.microvm.vmm import End, EndKind, Increment, IncrementRefused, Snapshot, VmmError
 from caisson.host.jailed import Jailed
 from caisson.host.pipes import Tail, pieces
 from caisson.host.shield import uninterrupted
@@ -74,10 +74,27 @@ class QemuMachine:
         # A thread that nobody waits for would go on with a descriptor that is another sandbox's by then.
         await uninterrupted(asyncio.to_thread(_write, folder, state, self._memory_fd))
 
-    async def restore(self, state: Path) -> None:
+    async def save_increment(self, since: Snapshot) -> Increment:
+        """See `Machine.save_increment`."""
+        memory = self._memory_fd
+        if memory is None:
+            raise VmmError("this machine was not loaded to be saved")
+        state = await self._read_state()
+        return Increment(state, await uninterrupted(asyncio.to_thread(difference, since.memory_fd, memory)))
+
+    async def restore(self, snapshot: Snapshot) -> None:
         """Continue a saved machine up to where it was paused. Raises VmmError."""
+        if snapshot.increment is not None:
+            # Before its devices are: they look into the memory for how far their queues have come.
+            work = asyncio.to_thread(write_into, self._process.pids[-1], snapshot.increment.pages)
+            try:
+                await uninterrupted(work)
+            except PermissionError as error:
+                raise IncrementRefused(f"the memory of a copy cannot be written: {error}") from error
+            except (OSError, ValueError) as error:
+                raise VmmError(f"the memory of a copy was not written: {error}") from error
         await self._qmp.execute("migrate-set-capabilities", capabilities=[_IGNORE_SHARED, _EVENTS])
-        with state.open("rb") as file:
+        with _state(snapshot) as file:
             await self._qmp.hand_over(file.fileno(), "state")
         await self._qmp.execute("migrate-incoming", uri="fd:state")
         await self._migrated
@@ -116,6 +133,7 @@ class QemuMachine:
 
     async def _read_state(self) -> bytes:
         """All that is not memory. Raises VmmError."""
+        self._migrated = asyncio.get_running_loop().create_future()
         failure: BaseException | None = None
         read_fd, write_fd = os.pipe()
         try:
@@ -146,6 +164,16 @@ class QemuMachine:
                 self._migrated.set_result(None)
             elif data.get("status") == "failed":
                 self._migrated.set_exception(VmmError(self._words.text or "the snapshot could not be read or written"))
+
+
+def _state(snapshot: Snapshot) -> BinaryIO:
+    """A file at whose beginning the state lies."""
+    if snapshot.increment is None:
+        return snapshot.state.open("rb")
+    file = os.fdopen(os.memfd_create("caisson-state", os.MFD_CLOEXEC), "r+b", buffering=0)
+    file.write(snapshot.increment.state)
+    file.seek(0)
+    return file
 
 
 async def _read_all(fd: int) -> bytes:

@@ -14,7 +14,7 @@ import msgspec
 from caisson import metrics
 from caisson.backends.binaries import Binaries
 from caisson.backends.microvm.meter import Meter
-from caisson.backends.microvm.vmm import End, EndKind, Home, Machine, VmmError
+from caisson.backends.microvm.vmm import Acceleration, End, EndKind, Home, Machine, VmmError
 from caisson.errors import SandboxCrashed, StartFailed
 from caisson.host.cgroup import CgroupError, Limits
 from caisson.host.network.slots import Slot
@@ -35,6 +35,7 @@ IDLE_S = 0.25
 _LOOK_S = 5.0
 _SILENCE_S = 30.0
 """An agent that says nothing for so long, though it was asked, is taken for dead."""
+_FAULTS = (StartFailed, VmmError, ChannelClosed, ProtocolError, TimeoutError)
 _END_S = 2.0
 _LAST_LINES = 12
 
@@ -203,7 +204,9 @@ class MicrovmSandbox:
         await asyncio.sleep(IDLE_S)
         async with self._turn:
             if self._taken_at is None:
-                with suppress(VmmError):
+                with suppress(*_FAULTS):
+                    if self.facts.acceleration == Acceleration.EMULATED:
+                        await rehearse(self._channel, self._patience_s)
                     await self._sleep()
 
     async def _await_end(self) -> None:
@@ -257,12 +260,18 @@ class MicrovmSandbox:
         return "\n".join(text.splitlines()[-_LAST_LINES:]) or "it left no word on its console"
 
 
-async def renew(channel: Channel, name: str, patience_s: float) -> None:
+async def renew(channel: Channel, name: str, patience_s: float, *, keep_interpreter: bool = False) -> None:
     """Have a copy become a machine of its own. Raises StartFailed, TimeoutError, ChannelClosed or ProtocolError."""
     async with asyncio.timeout(patience_s):
-        await agent.renew(channel, Renewal(hostname=f"caisson-{name[:8]}"))
+        await agent.renew(channel, Renewal(hostname=f"caisson-{name[:8]}", keep_interpreter=keep_interpreter))
 
 
 async def _set_clock(channel: Channel, patience_s: float) -> None:
     async with asyncio.timeout(patience_s):
         await agent.renew(channel, Renewal(entropy=None, machine_id=None))
+
+
+async def rehearse(channel: Channel, patience_s: float) -> None:
+    """Have what was translated before a program comes, which is most of what an emulated machine's time goes into."""
+    async with asyncio.timeout(patience_s):
+        await agent.renew(channel, Renewal(entropy=None, set_clock=False, machine_id=None, rehearse=True))

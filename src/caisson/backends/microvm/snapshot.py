@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,6 +64,8 @@ class Template:
     is_dropped: bool = False
     is_new: bool = False
     """It was made in this process, and nothing was copied from it."""
+    copied_at: float = -math.inf
+    """When a copy with an interpreter was last wanted, on the monotonic clock."""
 
     def take_first(self) -> bool:
         """True for the first one who asks after it was made: its machine, in truth, was booted."""
@@ -80,6 +83,15 @@ class Template:
         except OSError:
             return False
         return True
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside, its memory is not let go of."""
+        self.users += 1
+        try:
+            yield
+        finally:
+            self.leave()
 
     def leave(self) -> None:
         """One user less."""

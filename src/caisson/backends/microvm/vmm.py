@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from caisson.backends.microvm.memory import Pages
 from caisson.host.cgroup import Group
 
 
@@ -90,12 +91,24 @@ class Home:
 
 
 @dataclass(frozen=True, slots=True)
+class Increment:
+    """How a machine that was loaded from a snapshot, and then went on, differs from it."""
+
+    state: bytes
+    """All that is not memory: instead of the snapshot's."""
+    pages: Pages
+    """What its memory has that the snapshot's has not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A saved machine: two files that were verified and that nobody changes while this object is in use."""
 
     folder: Path
     memory_fd: int
     """The guest's memory in a sealed memfd, which any number of clones may map privately."""
+    increment: Increment | None = None
+    """If not None, what is to be continued is this, and not the snapshot itself."""
 
     @property
     def memory(self) -> Path:
@@ -130,6 +143,10 @@ class VmmError(Exception):
     """The VMM refused, or did not answer in time. The message is the VMM's own text; its callers add what they did."""
 
 
+class IncrementRefused(VmmError):
+    """This host lets nobody write into another process's memory: no increment can be loaded here."""
+
+
 class Machine(Protocol):
     """One virtual machine, held by the context of `Vmm.boot` or `Vmm.load`."""
 
@@ -161,6 +178,13 @@ class Machine(Protocol):
         """
         ...
 
+    async def save_increment(self, since: Snapshot) -> Increment:
+        """What became of a snapshot that it was loaded from `to_save`. Only while paused; it may go on afterwards.
+
+        Only if the VMM `has_increments`. Raises VmmError.
+        """
+        ...
+
     async def console(self) -> bytes:
         """The last bytes the guest wrote to its serial console, at most 64 KiB; works after its end as well."""
         ...
@@ -181,6 +205,8 @@ class Vmm(Protocol):
     """`firecracker` or `qemu`."""
     version: str
     acceleration: Acceleration
+    has_increments: bool
+    """A machine can be saved again and again as it goes on, and such a save be loaded: see `Increment`."""
 
     def identity(self, config: MachineConfig) -> Mapping[str, str]:
         """All of the VMM and of the host that a snapshot depends on: version, machine type, model of the CPU."""
@@ -193,6 +219,11 @@ class Vmm(Protocol):
         """
         ...
 
-    def load(self, config: MachineConfig, snapshot: Snapshot, home: Home) -> AbstractAsyncContextManager[Machine]:
-        """A paused machine that continues a snapshot, sharing its memory copy-on-write. As `boot` otherwise."""
+    def load(
+        self, config: MachineConfig, snapshot: Snapshot, home: Home, *, to_save: bool = False
+    ) -> AbstractAsyncContextManager[Machine]:
+        """A paused machine that continues a snapshot, sharing its memory copy-on-write. As `boot` otherwise.
+
+        With `to_save`, which only a VMM that `has_increments` is asked for, it shares nothing.
+        """
         ...

@@ -25,11 +25,11 @@ const CHECKED_MOST = 20; // files that are looked through for a syntax error
 const KEEP_ALIVE_MS = 0x7fffffff;
 const READ_BYTES = 1 << 16;
 
-const READY = 0x02, STARTED = 0x04, STDOUT = 0x10, STDERR = 0x11, RESULT = 0x12, EXCEPTION = 0x13, EXIT = 0x14;
+const READY = 0x02, RENEWED = 0x03, STARTED = 0x04, STDOUT = 0x10, STDERR = 0x11, RESULT = 0x12, EXCEPTION = 0x13, EXIT = 0x14;
 const START = 0x42, RENEW = 0x45;
 const tag = {
   runtimeVersion: 4, env: 17, cwd: 18, entrypoint: 19, arg: 20, input: 21, outputPath: 22, size: 34,
-  code: 48, message: 53, trace: 54, kind: 55,
+  code: 48, message: 53, trace: 54, kind: 55, rehearse: 69,
 };
 
 const { readSync, writeSync } = fs;
@@ -133,8 +133,10 @@ function receive() {
   return { type, payload: readExactly(header.readUInt32BE(0)) };
 }
 
+// The workload; undefined if this is to be rehearsed first.
 function receiveStart() {
   const { type, payload } = receive();
+  if (type === RENEW && isRehearsal(payload)) return undefined;
   // A copy of this process would draw the numbers of its original for ever: nothing here can seed it again.
   if (type === RENEW) reallyExit(START_ANEW);
   if (type !== START) throw new Error("frame of type " + type + " instead of START");
@@ -145,6 +147,12 @@ function receiveStart() {
     start.input = input.toString();
   }
   return start;
+}
+
+function isRehearsal(payload) {
+  let offset = 0;
+  while (offset < payload.length && payload[offset] !== tag.rehearse) offset += 5 + payload.readUInt32BE(offset + 1);
+  return offset < payload.length;
 }
 
 function readStart(payload) {
@@ -408,6 +416,19 @@ async function load(entry) {
   return typeof main?.default === "function" && main.__esModule ? main.default : main;
 }
 
+// Runs a program from a file as the user's will be.
+async function rehearse() {
+  const path = WORK + "caisson-rehearsal.mjs";
+  try {
+    fs.writeFileSync(path, "export default (input) => input;\n");
+    encode(stringify(await (await load(path))(parse("[1]"))));
+  } catch {
+    // A program that comes will say what is wrong.
+  } finally {
+    fs.rmSync(path, { force: true });
+  }
+}
+
 let entry = "", hooked = false;
 process.on("uncaughtException", (error) => fail(error, false));
 replaceOutputs();
@@ -423,7 +444,12 @@ typedBeside("", fileURLToPath(new URL(".", SELF_URL)));
 TYPED_CALL.test(fs.readFileSync(fileURLToPath(SELF_URL), "utf8"));
 send(READY, field(tag.runtimeVersion, "node " + process.version.slice(1), 200));
 
-const start = receiveStart();
+let start = receiveStart();
+while (start === undefined) {
+  await rehearse();
+  send(RENEWED);
+  start = receiveStart();
+}
 send(STARTED);
 const alive = setInterval(() => {}, KEEP_ALIVE_MS);
 let main;

@@ -44,7 +44,7 @@ MOST_BYTES = 60_000
 READY, RENEWED, STARTED, STDOUT, STDERR, RESULT, EXCEPTION, EXIT = 0x02, 0x03, 0x04, 0x10, 0x11, 0x12, 0x13, 0x14
 START, RENEW, INPUT = 0x42, 0x45, 0x46
 TAG_RUNTIME_VERSION, TAG_ENV, TAG_CWD, TAG_ENTRYPOINT, TAG_ARG, TAG_INPUT = 4, 17, 18, 19, 20, 21
-TAG_OUTPUT_PATH, TAG_SIZE, TAG_CODE, TAG_MESSAGE, TAG_TRACE, TAG_KIND = 22, 34, 48, 53, 54, 55
+TAG_OUTPUT_PATH, TAG_SIZE, TAG_CODE, TAG_MESSAGE, TAG_TRACE, TAG_KIND, TAG_REHEARSE = 22, 34, 48, 53, 54, 55, 69
 READ_BYTES = 1 << 16
 CHANNEL_FROM = 512
 """Descriptors from here on are out of the way of programs that close or replace low ones."""
@@ -57,7 +57,9 @@ READY_FIRST = "--ready-first"
 IDLE_MS = 50
 RESERVE_BYTES = 1 << 20
 SAMPLE = {"a": [1, -1.5, None, True, "\u00fc\n"]}
-REHEARSED = b"def handler(input):\n    print(end='')\n    return 1 / (input['a'][0] - 1)\n"
+REHEARSED_NAME = "caisson_rehearsal"
+ENDS_WELL, RAISES = "[2]", "[1]"
+REHEARSED = b"def handler(input):\n    print(end='')\n    return 1 / (input[0] - 1)\n"
 STANDARD_PATH = tuple(sys.path[1:] if sys.path[0] == os.path.dirname(__file__) else sys.path)
 FOLDER = os.path.dirname(__file__)
 
@@ -255,7 +257,10 @@ def wait(channel: Channel) -> Start:
         kind, payload = channel.receive()
         if kind == START:
             break
-        if kind == RENEW:
+        if kind == RENEW and any(tag == TAG_REHEARSE for tag, _ in fields(payload)):
+            attempt(lambda: rehearse_program(ENDS_WELL))
+            channel.send(RENEWED)
+        elif kind == RENEW:
             if "--restart-on-renew" in sys.argv:
                 _exit(START_ANEW)
             if "random" in sys.modules:
@@ -444,18 +449,42 @@ def rehearse() -> None:
     import json  # noqa: F401 - what most programs import
     import threading  # noqa: F401
 
-    code = compile(REHEARSED, "<rehearsed>", "exec")
-    defines_handler(REHEARSED, code)
-    module: dict[str, Any] = {"__name__": "rehearsed"}
-    exec(code, module)  # noqa: S102 - ours
-    try:
-        module["handler"](loads(dumps({"a": [1, "b"]}).encode()))
-    except ZeroDivisionError as error:
-        traces().trace_of(error, WORK)
-    contents(__file__)
+    attempt(lambda: rehearse_program(ENDS_WELL))
+    attempt(lambda: rehearse_program(RAISES))
     bytearray(RESERVE_BYTES)
     gc.collect()
     gc.freeze()
+
+
+class Unheard(Channel):
+    """Nobody is to hear of a rehearsal."""
+
+    def __init__(self) -> None:
+        pass
+
+    def send(self, kind: int, payload: bytes | memoryview = b"") -> None:
+        header(len(payload), kind)
+
+
+def rehearse_program(given: str) -> None:
+    """Run a program with this input, from a file as the user's will be."""
+    main, argv, path = sys.modules["__main__"], sys.argv, sys.path[:]
+    entry = os.path.join(WORK, REHEARSED_NAME + ".py")
+    fd = os.open(entry, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        _write(fd, REHEARSED)
+        os.close(fd)
+        start = Start(message((TAG_ENTRYPOINT, REHEARSED_NAME + ".py", 99), (TAG_INPUT, given, 99)))
+        program = Program(Unheard(), start, prepare(start))
+        program.run()
+        program.forget()
+        flush()
+    finally:
+        sys.modules["__main__"] = main
+        sys.modules.pop(REHEARSED_NAME, None)
+        sys.argv = argv
+        sys.path[:] = path
+        os.unlink(entry)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from caisson.backends.microvm.firecracker.plan import MEMORY, PORT, STATE, VSOCK
 from caisson.backends.microvm.firecracker.root import Root
 from caisson.backends.microvm.firecracker.vsock import dial
 from caisson.backends.microvm.memory import copy_sparse
-from caisson.backends.microvm.vmm import End, EndKind, VmmError
+from caisson.backends.microvm.vmm import End, EndKind, Increment, Snapshot, VmmError
 from caisson.host.jailed import Jailed
 from caisson.host.pipes import Tail
 from caisson.host.shield import uninterrupted
@@ -118,6 +118,10 @@ class FirecrackerMachine:
         for name, limit in ((STATE, MAX_STATE_BYTES), (MEMORY, self._ram_bytes)):
             # To its end: the jail and both folders are going to be removed.
             await uninterrupted(asyncio.to_thread(_take, self._root, name, folder / name, limit))
+
+    async def save_increment(self, since: Snapshot) -> Increment:
+        """See `Machine.save_increment`."""
+        raise NotImplementedError("Firecracker is not asked for increments")
 
     async def console(self) -> bytes:
         """See `Machine.console`."""

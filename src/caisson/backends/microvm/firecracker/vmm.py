@@ -44,6 +44,7 @@ class FirecrackerVmm:
 
     name = "firecracker"
     acceleration = Acceleration.KVM
+    has_increments = False
 
     def __init__(self, programs: Programs, version: str, rates: Rates = Rates()) -> None:  # noqa: B008 - frozen
         self.version = version
@@ -65,8 +66,12 @@ class FirecrackerVmm:
         """See `Vmm.boot`."""
         return self._boot(config, home, to_save)
 
-    def load(self, config: MachineConfig, snapshot: Snapshot, home: Home) -> AbstractAsyncContextManager[Machine]:
+    def load(
+        self, config: MachineConfig, snapshot: Snapshot, home: Home, *, to_save: bool = False
+    ) -> AbstractAsyncContextManager[Machine]:
         """See `Vmm.load`."""
+        if to_save or snapshot.increment is not None:
+            raise NotImplementedError("Firecracker is not asked for increments")
         return self._load(config, snapshot, home)
 
     @asynccontextmanager
