@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import stamina
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
@@ -110,14 +111,21 @@ def _create(url: str, **options: Any) -> Engine:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # Python's own transaction control begins one before some statements only; here SQLAlchemy says when.
     connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").close()
+    for attempt in stamina.retry_context(_is_busy, attempts=None, timeout=BUSY_TIMEOUT_MS / 1000, wait_max=0.1):
+        with attempt:
+            # SQLite does not wait here when two make a new database theirs at once, whatever its timeout says.
+            connection.execute("PRAGMA journal_mode = WAL").close()
     for pragma in (
-        f"busy_timeout = {BUSY_TIMEOUT_MS}",
-        "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
         f"journal_size_limit = {WAL_LIMIT_BYTES}",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _is_busy(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
 
 
 def _prepare_postgresql(connection: Any, _record: object) -> None:
