@@ -105,7 +105,7 @@ FIRECRACKER_EVENTS = (
     "channel_failed",
     "console_byte_dropped",
 )
-MACHINE_FAILURES = ("boot", "restore", "save", "wake", "panic", "silent", "died")
+MACHINE_FAILURES = ("boot", "restore", "save", "parent", "wake", "panic", "silent", "died")
 
 
 def _create_labels() -> None:

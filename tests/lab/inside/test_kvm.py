@@ -15,6 +15,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from caisson.backends.microvm.backend import MicrovmBackend
+from caisson.backends.microvm.parents import Child, Parents, Raise
+from caisson.backends.microvm.snapshot import Template
 from caisson.model import Resources, Runtime, StartKind
 from caisson.sandbox.contract import Event, Exited, Job, Raised, Result, Sandbox
 from tests.helpers.leaks import cgroups_naming, mounts_naming
@@ -92,6 +94,32 @@ def test_copies_that_live_at_once_share_no_randomness_no_name_and_no_old_time(mi
     assert other["behind_s"] < 0.010
 
 
+def test_copies_whose_interpreters_were_started_ahead_share_nothing(
+    microvm: MicrovmBackend, vmm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if vmm != "qemu":
+        pytest.skip("only QEMU's machines can be saved again and again")
+    outputs: list[Any] = []
+    ahead: list[bool] = []
+    take = Parents.take
+
+    async def noted(self: Parents, template: Template, up: Raise) -> Child | None:
+        child = await take(self, template, up)
+        ahead.append(child is not None)
+        return child
+
+    async def main() -> None:
+        while ahead.count(True) < 3:
+            events, _ = await run(microvm, IDENTITY, time.time())
+            outputs.append(result_of(events))
+
+    monkeypatch.setattr(Parents, "take", noted)
+    asyncio.run(main())
+    for name in ("urandom", "uuid", "random", "hash", "host"):
+        assert len({output[name] for output in outputs}) == len(outputs), name
+    assert programs() == []
+
+
 def test_what_firecracker_counts_of_itself_is_in_the_server_s_metrics(microvm: MicrovmBackend, vmm: str) -> None:
     if vmm != "firecracker":
         pytest.skip("only Firecracker counts")
@@ -126,6 +154,8 @@ def test_a_machine_that_waited_long_still_answers_and_a_killed_one_leaves_nothin
             for _ in range(2):
                 await asyncio.sleep(1)
                 assert await sandbox.ping(30)
+            # What starts interpreters for others is a machine too.
+            await microvm.close()
             await sandbox.kill()
             assert programs() == []
 

@@ -77,7 +77,7 @@ def nursery() -> Nursery:
 
 @pytest.fixture
 async def parents() -> AsyncIterator[Parents]:
-    made = Parents((VmmError,), most=2)
+    made = Parents(most=2)
     async with asyncio.timeout(PATIENCE_S):
         yield made
         await made.close()
@@ -170,7 +170,7 @@ async def test_a_parent_that_nobody_asks_for_long_or_that_had_many_children_is_e
 async def test_all_are_ended_at_the_end_also_those_that_are_just_being_brought_up(
     template: Template, nursery: Nursery
 ) -> None:
-    parents = Parents((VmmError,))
+    parents = Parents()
     nursery.may_bear.clear()
     for _ in range(2):
         assert await parents.take(template, nursery.up) is None

@@ -12,7 +12,7 @@ from dataclasses import replace
 import structlog
 
 from caisson.backends.binaries import Binaries
-from caisson.backends.microvm.boot import FAULTS, Booter, Kind
+from caisson.backends.microvm.boot import Booter, Kind
 from caisson.backends.microvm.choice import Choice, choose
 from caisson.backends.microvm.kernel import find_kernel, own_kernel, prepare_kernel
 from caisson.backends.microvm.memory import may_write_memory
@@ -58,7 +58,7 @@ class MicrovmBackend:
         self._slots = context.slots
         # Not gVisor's: what runs in a machine is compiled in a machine.
         self._binaries = Binaries(self._folder / "go", self._settings.go_cache_mb << 20)
-        self._parents = Parents(FAULTS) if may_write_memory() else None
+        self._parents = Parents() if may_write_memory() else None
         self._booter: Booter | None = None
         self._must_collect = False
 

@@ -84,14 +84,14 @@ Raise = Callable[[], AbstractAsyncContextManager[Parent]]
 class Parents:
     """For each template that copies are made of again and again, parents with a child that is ready."""
 
-    def __init__(self, faults: tuple[type[Exception], ...], most: int | None = None) -> None:
-        """`faults` is what a machine that does not do its part may raise; `most`, for each template, are parents at a
-        time: by default one for every two processors."""
-        self._faults = faults
+    def __init__(self, most: int | None = None) -> None:
+        """`most`, for each template, are parents at a time: by default one for every two processors."""
         self._most = most or max(1, len(os.sched_getaffinity(0)) // 2)
         self.is_of_use = True
         """False: their children cannot be continued here, and nobody gets one."""
         self._queues: dict[Template, _Queue] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        """One for each parent, until nothing is left of it."""
 
     async def take(self, template: Template, up: Raise) -> Child | None:
         """The next child, of a parent that `up` brings up. Raises VmmError.
@@ -111,11 +111,13 @@ class Parents:
         if not queue.parents or (queue.waiting > 1 and len(queue.parents) < self._most):
             task = asyncio.get_running_loop().create_task(self._bear(template, queue, up))
             queue.parents.add(task)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return None if future is None else await future
 
     async def close(self) -> None:
         """End all parents, and return when nothing is left of them."""
-        tasks = [task for queue in self._queues.values() for task in queue.parents]
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await uninterrupted(_ended(tasks))
@@ -128,12 +130,13 @@ class Parents:
                     try:
                         while parent.children < CHILDREN_MOST and await queue.give(await parent.bear()):
                             await queue.rest()
-                    except self._faults as error:
+                    except Exception as error:
                         failure = _failed(error)
                     finally:
                         # Before it ends, which takes a moment: who asks from now on is another's.
                         self._leave(template, queue, failure)
-        except self._faults as error:
+        except Exception as error:
+            # Whatever it was, also on its way down: the copies start their interpreters themselves.
             failure = _failed(error)
         finally:
             self._leave(template, queue, failure)
