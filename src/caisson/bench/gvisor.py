@@ -71,6 +71,8 @@ async def measure_gvisor(scale: float) -> AsyncIterator[Row]:
             yield Unmeasured(f"gVisor, warm {name}", lacking)
             continue
         async with running_server(**{**given, setting: 2}) as server:
+            # The first ones as well are to have waited until their interpreters had done all they do ahead.
+            await asyncio.sleep(_PAUSE_S)
             warm = await run_workloads(server.port, request, clients=1, count=runs(60), pause_s=_PAUSE_S, start="warm")
             yield Figure.at_most(f"gVisor, warm {name}, one client, p50", warm.percentile(0.5), "ms", 4)
             yield Figure.at_most(f"gVisor, warm {name}, one client, p99", warm.percentile(0.99), "ms", 20)
