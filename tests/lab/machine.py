@@ -23,6 +23,8 @@ from tests.lab.image import Image, LabUnavailable
 MEMORY_MB = 4096
 BOOT_TIMEOUT_S = 300
 QMP_TIMEOUT_S = 60
+SILENCE_S = 1000
+"""Longer than any test there may take. A lab that hangs as a whole says nothing of it: not even its kernel notices."""
 APPEND = "root=/dev/vda ro console=ttyS0 quiet loglevel=4 panic=-1 init=/lab/init nokaslr mitigations=off"
 
 
@@ -56,7 +58,7 @@ class Lab:
         output = bytearray()
         deadline = time.monotonic() + timeout_s
         while True:
-            self._port.settimeout(max(0.01, deadline - time.monotonic()))
+            self._port.settimeout(max(0.01, min(SILENCE_S, deadline - time.monotonic())))
             kind, data = self._frame()
             if kind == b"x":
                 return int(data), output.decode("utf-8", "replace")
@@ -87,7 +89,10 @@ class Lab:
                     raise LabUnavailable(f"the lab is gone; its console ends with:\n{self.console[-3000:]}")
                 data += piece
         except TimeoutError as error:
-            raise LabUnavailable(f"the lab is silent; its console ends with:\n{self.console[-3000:]}") from error
+            raise LabUnavailable(
+                "the lab is silent, as emulated virtualisation now and then makes it: try again; "
+                f"its console ends with:\n{self.console[-3000:]}"
+            ) from error
         return bytes(data)
 
 
