@@ -10,15 +10,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from caisson.backends.microvm import qemu_machine
+from caisson.backends.microvm import boot, qemu_machine
 from caisson.backends.microvm.backend import MicrovmBackend
 from caisson.backends.microvm.boot import Booter
-from caisson.backends.microvm.parents import Child, Parents, Raise
-from caisson.backends.microvm.snapshot import Template
 from caisson.errors import StartFailed
 from caisson.model import Resources, Runtime, StartKind
 from caisson.sandbox.contract import SandboxSpec
 from tests.functional.microvm.test_machines import OWN, assert_nothing_left
+from tests.helpers.parents import started_ahead
 from tests.helpers.sandboxes import Ran, job
 
 SMALL = Resources(mem_mb=64, disk_mb=64, timeout_s=60)
@@ -30,16 +29,7 @@ def taken(microvm: MicrovmBackend, monkeypatch: pytest.MonkeyPatch) -> list[bool
     """Of every copy that was begun: whether its interpreter was started by a parent."""
     if microvm._parents is None:
         pytest.skip("changing another process's memory takes root")
-    told: list[bool] = []
-    take = Parents.take
-
-    async def note(self: Parents, template: Template, up: Raise) -> Child | None:
-        child = await take(self, template, up)
-        told.append(child is not None)
-        return child
-
-    monkeypatch.setattr(Parents, "take", note)
-    return told
+    return started_ahead(monkeypatch)
 
 
 async def own(microvm: MicrovmBackend) -> dict[str, object]:
@@ -85,20 +75,44 @@ def test_copies_share_nothing_with_each_other_and_parents_leave_nothing(
     assert_nothing_left(microvm)
 
 
-def test_a_parent_that_is_killed_costs_nobody_a_start(
-    microvm: MicrovmBackend, taken: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The copies begin their interpreters themselves, until another parent is there."""
-    pids: list[int] = []
+@pytest.fixture
+def pids(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The processes of all parents that were brought up."""
+    told: list[int] = []
     raised = Booter._parent
 
     @asynccontextmanager
     async def noted(self: Booter, *given: object) -> AsyncIterator[object]:
         async with raised(self, *given) as parent:  # type: ignore[arg-type] # passed on as they are
-            pids.append(parent.machine.pids[-1])
+            told.append(parent.machine.pids[-1])
             yield parent
 
     monkeypatch.setattr(Booter, "_parent", noted)
+    return told
+
+
+def test_a_parent_that_hangs_costs_nobody_a_start(
+    microvm: MicrovmBackend, taken: list[bool], pids: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waited for its child for long begins the interpreter itself."""
+    monkeypatch.setattr(boot, "CHILD_S", 0.5)
+
+    async def hang() -> None:
+        async with closing(microvm):
+            await until_borne(microvm, taken)
+            os.kill(pids[-1], signal.SIGSTOP)
+            for _ in range(3):
+                await own(microvm)
+
+    asyncio.run(hang())
+    assert len(pids) == 1
+    assert_nothing_left(microvm)
+
+
+def test_a_parent_that_is_killed_costs_nobody_a_start(
+    microvm: MicrovmBackend, taken: list[bool], pids: list[int]
+) -> None:
+    """The copies begin their interpreters themselves, until another parent is there."""
 
     async def kill() -> None:
         async with closing(microvm):

@@ -15,11 +15,10 @@ import pytest
 from prometheus_client import REGISTRY
 
 from caisson.backends.microvm.backend import MicrovmBackend
-from caisson.backends.microvm.parents import Child, Parents, Raise
-from caisson.backends.microvm.snapshot import Template
 from caisson.model import Resources, Runtime, StartKind
 from caisson.sandbox.contract import Event, Exited, Job, Raised, Result, Sandbox
 from tests.helpers.leaks import cgroups_naming, mounts_naming
+from tests.helpers.parents import started_ahead
 from tests.helpers.processes import processes
 from tests.lab.inside.conftest import SPEC, make_backend
 
@@ -100,20 +99,13 @@ def test_copies_whose_interpreters_were_started_ahead_share_nothing(
     if vmm != "qemu":
         pytest.skip("only QEMU's machines can be saved again and again")
     outputs: list[Any] = []
-    ahead: list[bool] = []
-    take = Parents.take
-
-    async def noted(self: Parents, template: Template, up: Raise) -> Child | None:
-        child = await take(self, template, up)
-        ahead.append(child is not None)
-        return child
+    ahead = started_ahead(monkeypatch)
 
     async def main() -> None:
         while ahead.count(True) < 3:
             events, _ = await run(microvm, IDENTITY, time.time())
             outputs.append(result_of(events))
 
-    monkeypatch.setattr(Parents, "take", noted)
     asyncio.run(main())
     for name in ("urandom", "uuid", "random", "hash", "host"):
         assert len({output[name] for output in outputs}) == len(outputs), name

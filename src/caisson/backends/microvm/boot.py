@@ -54,6 +54,8 @@ from caisson.sandbox.protocol import NONCE_BYTES, ProtocolError
 logger = structlog.get_logger(__name__)
 
 TRIES = 2
+CHILD_S = 5.0
+"""So long a copy waits for an interpreter that is started for it; one that hangs is not to cost it its whole start."""
 FAULTS = (VmmError, ChannelClosed, ProtocolError, TimeoutError, CgroupError, CommandFailed, NetworkError, OSError)
 CARD = f"{GUEST_ADDRESS}/{PREFIX_LENGTH},{GATE_ADDRESS}"
 """What the agent gives the network card: the same in every slot, so that copies of one machine need not change it."""
@@ -202,7 +204,7 @@ class Booter:
         disk = home.folder / "disk"
         if kind.harness and self.parents is not None and self.vmm.has_increments:
             try:
-                async with asyncio.timeout(self.patience.step_s):
+                async with asyncio.timeout(CHILD_S):
                     child = await self.parents.take(template, lambda: self._parent(kind, template))
                 if child is not None:
                     child.disk.rename(disk)

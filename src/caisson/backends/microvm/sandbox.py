@@ -204,9 +204,10 @@ class MicrovmSandbox:
         await asyncio.sleep(IDLE_S)
         async with self._turn:
             if self._taken_at is None:
-                with suppress(*_FAULTS):
-                    if self.facts.acceleration == Acceleration.EMULATED:
+                if self.facts.acceleration == Acceleration.EMULATED:
+                    with suppress(*_FAULTS):
                         await rehearse(self._channel, self._patience_s)
+                with suppress(VmmError):
                     await self._sleep()
 
     async def _await_end(self) -> None:
