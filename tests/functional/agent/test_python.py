@@ -201,6 +201,16 @@ def handler(x):
         assert rehearsed.result == other.result
 
 
+def test_files_of_the_user_s_may_be_called_as_the_harness_s_are(python: Run) -> None:
+    files = {
+        "main.py": "import python_rehearsal as r, python_traces as t\ndef handler(x): return r.a + t.b / x",
+        "python_rehearsal.py": "a = 1",
+        "python_traces.py": "b = 2",
+    }
+    assert python(files, input=1).result == 3
+    assert python(files, input=0).raised.kind == "ZeroDivisionError"
+
+
 def test_copies_draw_other_numbers_after_they_renewed_themselves(python: Run) -> None:
     assert python("import random\ndef handler(x): return random.random()", renewals=1).result < 1
 

@@ -10,7 +10,6 @@ well. The rest comes while nothing is to be done, see `rehearse`, or when it is 
 from __future__ import annotations
 
 import atexit
-import gc
 import io
 import os
 import sys
@@ -55,11 +54,7 @@ READY_FIRST = "--ready-first"
 """Say READY as soon as a workload could be run, and get faster afterwards, when there has been nothing to do for
 `IDLE_MS`. Not for copies, which are made of what says READY."""
 IDLE_MS = 50
-RESERVE_BYTES = 1 << 20
 SAMPLE = {"a": [1, -1.5, None, True, "\u00fc\n"]}
-REHEARSED_NAME = "caisson_rehearsal"
-ENDS_WELL, RAISES = "[2]", "[1]"
-REHEARSED = b"def handler(input):\n    print(end='')\n    return 1 / (input[0] - 1)\n"
 STANDARD_PATH = tuple(sys.path[1:] if sys.path[0] == os.path.dirname(__file__) else sys.path)
 FOLDER = os.path.dirname(__file__)
 
@@ -73,6 +68,7 @@ async def _nothing() -> None:
 
 _begun = _nothing()
 Coroutine = type(_begun)
+_own_modules: dict[str, ModuleType] = {}
 _begun.close()
 
 
@@ -258,7 +254,7 @@ def wait(channel: Channel) -> Start:
         if kind == START:
             break
         if kind == RENEW and any(tag == TAG_REHEARSE for tag, _ in fields(payload)):
-            attempt(lambda: rehearse_program(ENDS_WELL))
+            rehearsal().rehearse_well()
             channel.send(RENEWED)
         elif kind == RENEW:
             if "--restart-on-renew" in sys.argv:
@@ -401,26 +397,40 @@ def is_users(path: object) -> bool:
     return isinstance(path, str) and path.startswith(WORK + "/")
 
 
-def traces() -> ModuleType:
-    """The module that words exceptions, and with it what it needs of the standard library.
+def own_module(name: str) -> ModuleType:
+    """A module that lies beside this file, and with it what it needs of the standard library.
 
-    Files and modules of the user's may have the same names as those, and must not come in their place.
+    Files and modules of the user's may have the same names as those, and must not come in their place, nor it in
+    theirs.
     """
-    own = {
+    if name in _own_modules:
+        return _own_modules[name]
+    users = {
         name: module
         for name, module in list(sys.modules.items())
         if name != "__main__" and is_users(getattr(module, "__file__", None))
     }
-    for name in own:
-        del sys.modules[name]
+    for each in users:
+        del sys.modules[each]
     path = sys.path
     sys.path = [FOLDER, *STANDARD_PATH]
     try:
-        __import__("python_traces")
+        __import__(name)
+        _own_modules[name] = sys.modules.pop(name)
     finally:
         sys.path = path
-        sys.modules.update(own)
-    return sys.modules["python_traces"]
+        sys.modules.update(users)
+    return _own_modules[name]
+
+
+def traces() -> ModuleType:
+    """The module that words exceptions."""
+    return own_module("python_traces")
+
+
+def rehearsal() -> ModuleType:
+    """The module that does each thing once before it counts."""
+    return own_module("python_rehearsal")
 
 
 loads, dumps = attempt(codec) or whole_codec()
@@ -444,60 +454,17 @@ def replace_outputs(channel: Channel) -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def rehearse() -> None:
-    """Do each thing once before it counts, and have the memory that a small program takes."""
-    import json  # noqa: F401 - what most programs import
-    import threading  # noqa: F401
-
-    attempt(lambda: rehearse_program(ENDS_WELL))
-    attempt(lambda: rehearse_program(RAISES))
-    bytearray(RESERVE_BYTES)
-    gc.collect()
-    gc.freeze()
-
-
-class Unheard(Channel):
-    """Nobody is to hear of a rehearsal."""
-
-    def __init__(self) -> None:
-        pass
-
-    def send(self, kind: int, payload: bytes | memoryview = b"") -> None:
-        header(len(payload), kind)
-
-
-def rehearse_program(given: str) -> None:
-    """Run a program with this input, from a file as the user's will be."""
-    main, argv, path = sys.modules["__main__"], sys.argv, sys.path[:]
-    entry = os.path.join(WORK, REHEARSED_NAME + ".py")
-    fd = os.open(entry, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        _write(fd, REHEARSED)
-        os.close(fd)
-        start = Start(message((TAG_ENTRYPOINT, REHEARSED_NAME + ".py", 99), (TAG_INPUT, given, 99)))
-        program = Program(Unheard(), start, prepare(start))
-        program.run()
-        program.forget()
-        flush()
-    finally:
-        sys.modules["__main__"] = main
-        sys.modules.pop(REHEARSED_NAME, None)
-        sys.argv = argv
-        sys.path[:] = path
-        os.unlink(entry)
-
-
 def main() -> None:
     """Boot, wait, run, end."""
     channel = Channel(3)
     replace_outputs(channel)
     early = READY_FIRST in sys.argv
     if not early:
-        rehearse()
+        rehearsal().rehearse()
     version = sys.version.partition(" ")[0]
     channel.send(READY, message((TAG_RUNTIME_VERSION, f"python {version}", 200)))
     if early and channel.is_silent(IDLE_MS):
-        rehearse()
+        rehearsal().rehearse()
     start = wait(channel)
     program = Program(channel, start, prepare(start))
     channel.send(STARTED)
